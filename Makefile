@@ -1,0 +1,42 @@
+# The two commands of the README: `make film` and `make test`. Each sets itself up.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRA  ?= cpu
+TOPIC  ?= The pirate's day
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export YOLO_OFFLINE := true
+
+.PHONY: film test soak setup lint types contracts pytest clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "uv>=0.8"
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[$(EXTRA),dev]'
+	@touch $@
+
+film: setup
+	$(BIN)/dreamrunner film "$(TOPIC)" --plan examples/plans/pirates_day.json --output film.mp4
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+pytest: setup
+	$(BIN)/python -m pytest -m "not soak" --durations=15
+
+test: lint types contracts pytest
+
+soak: setup
+	$(BIN)/python -m pytest -m soak
+
+clean:
+	rm -rf $(VENV) .dreamrunner film.mp4 film.png

@@ -1,0 +1,1 @@
+"""Many machines: the durable flow of a film, its artifacts, workers, resources, profiles."""

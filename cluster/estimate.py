@@ -1,0 +1,120 @@
+"""How long something takes, from what there is to do and what a profile expects of each step."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cluster.order import Order
+from cluster.outlook import Outlook
+from cluster.profiles import Profile
+from cluster.resources import Role
+from pipelines.plan import StoryPlan, slug
+
+ORDER_OF_KINDS = (
+    "plan",
+    "corpus",
+    "index",
+    "clips",
+    "motion-prior",
+    "subject-prior",
+    "scene",
+    "film",
+)
+NAMES: Mapping[str, str] = {
+    "plan": "plan",
+    "corpus": "corpus",
+    "index": "clip library",
+    "clips": "clip search",
+    "motion-prior": "motion prior",
+    "subject-prior": "subject prior",
+    "scene": "scene",
+    "film": "cut",
+}
+ROLES: Mapping[str, Role] = {
+    "plan": "planner",
+    "corpus": "library",
+    "index": "library",
+    "clips": "library",
+    "motion-prior": "trainer",
+    "subject-prior": "trainer",
+    "scene": "renderer",
+    "film": "editor",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Steps to do, by kind, and seconds of one of each."""
+
+    counts: Mapping[str, int]
+    seconds_each: Mapping[str, float]
+    lanes: Mapping[str, int]
+    """Steps of a kind that go on at the same time."""
+
+    def seconds(self, left: Mapping[str, float] | None = None) -> float:
+        """For all of it, or for what is ``left`` (steps by kind, parts of steps included)."""
+        todo = self.counts if left is None else left
+        return sum(
+            amount * self.seconds_each.get(kind, 0.0) / self.lanes.get(kind, 1)
+            for kind, amount in todo.items()
+        )
+
+    def sentences(self) -> list[str]:
+        """What is to be done, in the order it happens."""
+        lines = []
+        for kind in ORDER_OF_KINDS:
+            if count := self.counts.get(kind, 0):
+                each = self.seconds_each.get(kind, 0.0)
+                together = min(count, self.lanes.get(kind, 1))
+                how = f", {together} at a time" if together > 1 else ""
+                lines.append(f"{_counted(count, NAMES[kind])} (about {each:.0f} s each{how})")
+        return lines
+
+
+def _counted(count: int, name: str) -> str:
+    if count == 1:
+        return f"1 {name}"
+    return f"{count} {name}{'es' if name.endswith('ch') else 's'}"
+
+
+def estimate(order: Order, outlook: Outlook, profile: Profile) -> Estimate:
+    """What an order still needs; guessed as far as its plan is not written yet."""
+    counts = Counter(step.kind for step in outlook.missing)
+    done = Counter(step.kind for step in outlook.found)
+    for kind, whole in whole_film(order, outlook.plan).items():
+        counts[kind] = max(counts[kind], whole - done[kind])
+    return _estimate(counts, profile)
+
+
+def estimate_kinds(kinds: Iterable[str], profile: Profile) -> Estimate:
+    """For a list of step kinds."""
+    return _estimate(Counter(kinds), profile)
+
+
+def _estimate(counts: Mapping[str, int], profile: Profile) -> Estimate:
+    lanes = {kind: profile.resources.share(role).workers for kind, role in ROLES.items()}
+    return Estimate({k: n for k, n in counts.items() if n > 0}, profile.expected_s, lanes)
+
+
+def whole_film(order: Order, plan: StoryPlan | None) -> dict[str, int]:
+    """All steps of the film, by kind, guessed as far as its plan is not known yet."""
+    if plan is not None:
+        motions = len(order.motions_to_learn(plan))
+        subjects = len(order.subjects_to_learn(plan))
+        scenes = len(plan.scenes)
+    else:
+        new = {slug(wish) for wish in order.wishes} - set(order.studio.known_motions)
+        searches = order.use_priors and order.studio.corpus is not None
+        motions = len(new) if searches else 0
+        subjects = sum(bool(m.images) for m in order.cast) if order.use_priors else 0
+        scenes = order.num_scenes
+    library = [step.kind for step in order.studio.build_library()] if motions else []
+    return {
+        **{kind: 1 for kind in library},
+        "plan": len(order.planning()),
+        "clips": motions,
+        "motion-prior": motions,
+        "subject-prior": subjects,
+        "scene": scenes,
+        "film": 1,
+    }

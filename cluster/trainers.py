@@ -1,0 +1,99 @@
+"""Learns priors: keeps the backbone from one prior to the next.
+
+A plain class: `cluster.crew` puts Ray round it. A killed training goes on from its last
+checkpoint, which lies in the step's scratch folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from pydantic import TypeAdapter
+
+from cluster.models import BackboneKeeper
+from cluster.reader import ADAPTER, PRIOR_REPORT
+from cluster.references import read_reference
+from cluster.steps import LearnMotion, LearnSubject
+from cluster.workers import Desk
+from pipelines.adapter_file import load_adapter, save_adapter
+from pipelines.lora import Adapter
+from pipelines.priors import (
+    MotionPriorOptions,
+    PriorReport,
+    PriorResult,
+    SubjectPriorOptions,
+    TrainingClip,
+    train_motion_prior,
+    train_subject_prior,
+)
+from pipelines.progress import Progress
+from retrieval_index.clips import read_clip
+
+_MOTION = TypeAdapter(MotionPriorOptions)
+_SUBJECT = TypeAdapter(SubjectPriorOptions)
+_REPORT = TypeAdapter(PriorReport)
+
+
+class PriorTrainer:
+    """Learns motions and characters (arXiv 2411.16657, priors)."""
+
+    def __init__(self, device: str) -> None:
+        self._backbone = BackboneKeeper(device)
+
+    def make(
+        self, step: LearnMotion | LearnSubject, folder: Path, desk: Desk, progress: Progress
+    ) -> None:
+        """Write the adapter and the report of its training."""
+        desk.scratch.mkdir(parents=True, exist_ok=True)
+        match step:
+            case LearnMotion():
+                result = self._motion(step, desk.scratch, progress)
+            case LearnSubject():
+                result = self._subject(step, desk.scratch, progress)
+            case _:
+                assert_never(step)
+        save_adapter(result.adapter, folder / ADAPTER)
+        (folder / PRIOR_REPORT).write_bytes(_REPORT.dump_json(result.report, indent=1))
+
+    def _motion(self, step: LearnMotion, checkpoints: Path, progress: Progress) -> PriorResult:
+        clips = [
+            TrainingClip(frames=read_clip(clip), caption=clip.caption, name=clip.id)
+            for clip in step.clips
+        ]
+        return train_motion_prior(
+            self._backbone.load(step.backbone),
+            clips,
+            step.motion,
+            options=_MOTION.validate_python(step.options),
+            seed=step.seed,
+            progress=progress,
+            checkpoint_dir=checkpoints,
+        )
+
+    def _subject(self, step: LearnSubject, checkpoints: Path, progress: Progress) -> PriorResult:
+        images = [read_reference(Path(image.path)) for image in step.images]
+        return train_subject_prior(
+            self._backbone.load(step.backbone),
+            images,
+            step.phrase,
+            step.token,
+            entity_id=step.entity_id,
+            options=_SUBJECT.validate_python(step.options),
+            seed=step.seed,
+            progress=progress,
+            checkpoint_dir=checkpoints,
+        )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A learned prior, as read back: the adapter and how its training went."""
+
+    adapter: Adapter
+    report: PriorReport
+
+
+def read_prior(folder: Path) -> Prior:
+    """The prior in an artifact's folder. Raises `ValueError` when it is none."""
+    report = _REPORT.validate_json((folder / PRIOR_REPORT).read_bytes())
+    return Prior(load_adapter(folder / ADAPTER), report)

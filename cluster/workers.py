@@ -1,0 +1,161 @@
+"""One worker: does steps, one at a time, keeping loaded models between them.
+
+A plain class; `cluster.crew` puts Ray round it. A step is done in a thread of its own, so that
+its progress can be streamed and the word to stop can be heard meanwhile. What a step makes is
+written aside and published whole.
+"""
+
+import shutil
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol, Self
+
+from pydantic import TypeAdapter
+
+from cluster.artifacts import Store, open_store
+from cluster.resources import Role, Share
+from cluster.steps import AnyStep, Step
+from cluster.workdir import WorkDir
+from pipelines.progress import Cancelled, Progress
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a step failed, in words: an error itself may not survive the way to another process."""
+
+    reason: str
+    """The name of the error."""
+    message: str
+    story: str
+    """The whole traceback."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return cls(type(error).__name__, first, "".join(traceback.format_exception(error)))
+
+
+Event = tuple[int, int] | Failure
+"""Finished units, and all of them; or the end of a step that failed."""
+_STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a step finds at its worker: finished artifacts, and a place for resumable state."""
+
+    store: Store
+    scratch: Path
+
+
+class Maker(Protocol):
+    """Does the steps of one role."""
+
+    def make(self, step: Any, folder: Path, desk: Desk, progress: Progress) -> None:
+        """Write the step's result into ``folder``; what ``progress`` raises passes through."""
+
+
+def maker_for(role: Role, share: Share) -> Maker:
+    """The maker of a role. Imports only what that role computes with."""
+    if role == "trainer":
+        from cluster.trainers import PriorTrainer
+
+        return PriorTrainer(share.device)
+    if role == "renderer":
+        from cluster.renderers import SceneRenderer
+
+        return SceneRenderer(share.device)
+    if role == "library":
+        from cluster.library import Librarian
+
+        return Librarian(share.device)
+    if role == "planner":
+        from cluster.planning import Planner
+
+        return Planner(share.device)
+    from cluster.editing import Editor
+
+    return Editor()
+
+
+class Worker:
+    """Does steps of any role; everything it is given can travel between machines."""
+
+    def __init__(
+        self,
+        share: Share,
+        store_uri: str,
+        work_dir: str,
+        makers: Mapping[Role, Maker] | None = None,
+    ) -> None:
+        self._work = WorkDir(Path(work_dir))
+        self._store = open_store(store_uri, self._work.scratch)
+        self._thread = ThreadPoolExecutor(1, initializer=_use_threads, initargs=(share.threads,))
+        self._share = share
+        self._makers: dict[Role, Maker] = dict(makers or {})
+        self._unwanted: set[str] = set()
+
+    def work(self, step: dict[str, Any]) -> Iterator[Event]:
+        """Do a step, yielding its progress, at first (0, 0) to say that it has begun.
+
+        A step that fails ends in a `Failure`; one that was stopped fails with `Cancelled`.
+        """
+        yield 0, 0
+        task = _STEP.validate_python(step)
+        events: SimpleQueue[Event | None] = SimpleQueue()
+        done = self._thread.submit(self._make, task, events)
+        while (event := events.get()) is not None:
+            yield event
+        if (error := done.exception()) is not None:
+            yield Failure.of(error)
+
+    def stop(self, artifact: str) -> None:
+        """Stop the step that makes this artifact within one unit, or as soon as it begins."""
+        self._unwanted.add(artifact)
+
+    def _make(self, step: Step, events: SimpleQueue[Event | None]) -> None:
+        def report(done: int, total: int) -> None:
+            if str(step.artifact) in self._unwanted:
+                raise Cancelled(str(step.artifact))
+            events.put((done, total))
+
+        try:
+            if not self._store.has(step.artifact):
+                self._publish(step, report)
+        finally:
+            self._unwanted.discard(str(step.artifact))
+            events.put(None)
+
+    def _publish(self, step: Step, progress: Progress) -> None:
+        started = time.time()
+        scratch = self._work.scratch / str(step.artifact)
+        folder = self._store.aside(step.artifact)
+        try:
+            self._maker(step.role).make(step, folder, Desk(self._store, scratch), progress)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        record = {
+            "label": step.label,
+            "started_s": started,
+            "seconds": round(time.time() - started, 3),
+            "step": step.model_dump(mode="json"),
+        }
+        self._store.publish(step.artifact, folder, record)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    def _maker(self, role: Role) -> Maker:
+        if role not in self._makers:
+            self._makers[role] = maker_for(role, self._share)
+        return self._makers[role]
+
+
+def _use_threads(num_threads: int) -> None:
+    import torch  # a worker of a role without torch would not need it, but there is none
+
+    torch.set_num_threads(num_threads)

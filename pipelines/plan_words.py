@@ -1,0 +1,70 @@
+"""How the linter reads words: whole words, never substrings; and which motions travel.
+
+Also the two records that linting of scenes and of stories share.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+TRAVELLING = frozenset(
+    """walk run skip fly crawl skate ride swim jog march sail drive climb gallop hop stroll wander
+    glide float drift chase race dash roll slide ski row paddle cycle travel approach leave cross
+    hike stride sprint creep sneak tiptoe trot dive fall soar rush hurry follow flee escape enter
+    return pace surf""".split()  # noqa: SIM905 - a word list reads better
+)
+"""Stems of motions that carry the body across the frame."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One breach of one rule, in words that tell a model or a person what to change."""
+
+    rule: int
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LintOptions:
+    """What the linter may not know by itself."""
+
+    travelling: frozenset[str] = field(default=TRAVELLING)
+    """Stems of travelling motions (``walk``)."""
+    vocabulary: tuple[str, ...] = ()
+    """Motions that a narration might name: naming one that the scene lacks is a fault."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Lower-case words, without punctuation: what two texts are compared by."""
+    return tuple(re.findall(r"[^\W_]+", text.casefold()))
+
+
+def names(text: str, phrase: str) -> bool:
+    """Whether the words of ``phrase`` stand in ``text`` as whole words, in order and adjacent.
+
+    ``names("a category of cats", "cat")`` is false.
+    """
+    wanted, given = words(phrase), words(text)
+    return bool(wanted) and any(
+        given[i : i + len(wanted)] == wanted for i in range(len(given) - len(wanted) + 1)
+    )
+
+
+def travels(motion: str, options: LintOptions) -> bool:
+    """Whether a motion carries the body across the frame (``running``: yes, ``waving``: no)."""
+    return any(stem in options.travelling for word in words(motion) for stem in _stems(word))
+
+
+def _stems(word: str) -> Iterator[str]:
+    """Readings of a participle: ``skating`` is skat and skate, ``running`` runn and run."""
+    yield word
+    if word.endswith("ing"):
+        stem = word.removesuffix("ing")
+        yield stem
+        yield stem + "e"
+        if len(stem) > 2 and stem[-1] == stem[-2]:
+            yield stem[:-1]

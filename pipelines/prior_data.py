@@ -1,0 +1,91 @@
+"""What a prior learns from: clips and images become latents and text, once, before training."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.backbone import Backbone
+from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
+from pipelines.progress import Progress
+from pipelines.video import fit_frames
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingClip:
+    """A clip of a motion: frames uint8 (F, H, W, 3) at the model's frame rate, any size."""
+
+    frames: Frames
+    caption: str
+    name: str
+    """Who the clip is; its own spatial adapter is kept under this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A clip ready to train on: latents fp32 (1, T, C, h, w), text (1, L, D)."""
+
+    name: str
+    latents: Tensor
+    text: Tensor
+    mirrored: Tensor | None = None
+    """Latents of the mirror image."""
+
+
+def to_pixels(frames: Frames) -> Tensor:
+    """uint8 (F, H, W, 3) to (1, 3, F, H, W) in [-1, 1], as the VAE was trained."""
+    return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+
+
+def clip_samples(
+    backbone: Backbone,
+    clips: Sequence[TrainingClip],
+    options: MotionPriorOptions,
+    progress: Progress,
+) -> list[Sample]:
+    """Clips cropped and resized without squashing, filled or cut to the model's frames."""
+    samples = []
+    for clip, text in zip(clips, backbone.encode_text([c.caption for c in clips]), strict=True):
+        frames = fit_frames(
+            clip.frames, backbone.num_frames, backbone.size_px, extend=options.extend
+        )
+        latents = backbone.encode_video(to_pixels(frames))
+        samples.append(Sample(clip.name, latents, text[None]))
+        progress(0, options.num_steps)
+    return samples
+
+
+def image_samples(
+    backbone: Backbone,
+    images: Sequence[Frames],
+    caption: str,
+    options: SubjectPriorOptions,
+    progress: Progress,
+) -> list[Sample]:
+    """Images, uint8 (H, W, 3), as still clips; each also mirrored when flips may be drawn."""
+    text = backbone.encode_text([caption])
+    num_frames = min(options.num_frames, backbone.num_frames)
+    samples = []
+    for i, image in enumerate(images):
+        frames = fit_frames(image[None], num_frames, backbone.size_px, extend="hold")
+        pixels = to_pixels(frames)
+        mirrored = backbone.encode_video(pixels.flip(-1)) if options.flip > 0 else None
+        samples.append(Sample(str(i), backbone.encode_video(pixels), text, mirrored))
+        progress(0, options.num_steps)
+    return samples
+
+
+def fingerprint(samples: Sequence[Sample], *more: object) -> str:
+    """A hash over samples and whatever else shapes the training."""
+    digest = hashlib.sha256(repr(more).encode())
+    for sample in samples:
+        digest.update(sample.name.encode() + b"\0")
+        digest.update(sample.latents.cpu().numpy().tobytes())
+        digest.update(sample.text.float().cpu().numpy().tobytes())
+    return digest.hexdigest()

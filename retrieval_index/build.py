@@ -1,0 +1,139 @@
+"""Bring a library up to date: with a manifest, or by trying its dead letters again.
+
+This is the driver. What videos hold is found by a `Pipeline` (`retrieval_index.pipeline` on Ray
+Data, `retrieval_index.inline` in this process); here its findings are written, by one writer that
+holds the library's lease, and counted.
+"""
+
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from pipelines.progress import Progress, silent
+from retrieval_index.findings import Work, begun, buried
+from retrieval_index.keyset import KeySet
+from retrieval_index.lease import leased
+from retrieval_index.manifest import (
+    Fault,
+    ManifestRow,
+    Part,
+    count_rows,
+    parse_row,
+    split_manifest,
+)
+from retrieval_index.options import IndexOptions
+from retrieval_index.pipeline import RayPipeline
+from retrieval_index.records import BuildState, IndexReport
+from retrieval_index.tables import Library
+from retrieval_index.writer import Writer
+
+Watch = Callable[[BuildState], None]
+
+
+class Pipeline(Protocol):
+    """Finds out what videos hold. Its tables of findings are what `Writer.write` takes."""
+
+    def of_parts(
+        self, parts: Sequence[Part], done: KeySet, options: IndexOptions, uri: str
+    ) -> Generator[pa.Table]:
+        """Findings of all manifest rows of some parts, those ``done`` only counted."""
+
+    def of_works(
+        self, works: Sequence[Work], options: IndexOptions, uri: str
+    ) -> Generator[pa.Table]:
+        """Findings of some rows."""
+
+
+_ON_RAY = RayPipeline()
+
+
+def build_index(
+    manifest: Path,
+    uri: str,
+    *,
+    options: IndexOptions,
+    progress: Progress = silent,
+    watch: Watch = lambda _: None,
+    recheck: bool = False,
+    pipeline: Pipeline = _ON_RAY,
+) -> IndexReport:
+    """Bring the library at `uri` up to date with a manifest, and say what was done.
+
+    A row that cannot be indexed becomes a dead letter and stops nothing. Rows that are indexed or
+    dead already are passed over without looking at their files, or looked at all the same with
+    ``recheck``. Whatever dies on the way: called again, it goes on, and after that every row is
+    there once. Progress counts manifest rows; ``watch`` is told more.
+
+    Raises:
+        ValueError: the manifest is none, the library there has another shape, or somebody else
+            writes to it (`LibraryBusyError`).
+        Cancelled: from `progress`; what was written stays and is not done again.
+    """
+    parts, total = split_manifest(manifest), count_rows(manifest)
+    if not total:
+        raise ValueError(f"manifest {manifest} has no rows")
+    with _opened(uri) as (library, check):
+        writer = Writer(library, options, total, check)
+        done = KeySet.of([]) if recheck else library.row_keys()
+        _write_all(pipeline.of_parts(parts, done, options, uri), writer, progress, watch)
+        return writer.finish(str(manifest))
+
+
+def replay(
+    uri: str,
+    *,
+    options: IndexOptions,
+    progress: Progress = silent,
+    watch: Watch = lambda _: None,
+    pipeline: Pipeline = _ON_RAY,
+) -> IndexReport:
+    """Try all dead letters of a library again; those that are videos now are dead no more.
+
+    The others count one more attempt. Raises as `build_index` does.
+    """
+    with _opened(uri) as (library, check):
+        letters = library.dead_letters()
+        items = [_read_again(letter["row"]) for letter in letters]
+        writer = Writer(library, options, len(items), check, is_replay=True)
+        works = [begun(item) if isinstance(item, ManifestRow) else buried(item) for item in items]
+        if works:
+            _write_all(pipeline.of_works(works, options, uri), writer, progress, watch)
+        # Rows that were no rows then, and are now, have other keys.
+        pairs = zip(letters, items, strict=True)
+        library.raise_dead([letter["id"] for letter, item in pairs if letter["id"] != item.key])
+        return writer.finish("")
+
+
+def _read_again(row: str) -> ManifestRow | Fault:
+    try:
+        raw = json.loads(row)
+    except (json.JSONDecodeError, RecursionError):
+        raw = row
+    return parse_row(raw, Path("/"))
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[tuple[Library, Callable[[], None]]]:
+    """The library at a URI, swept, ours to write to; and what checks that it still is."""
+    with leased(uri) as lease:
+        library = Library(uri)
+        library.create()
+        library.sweep()
+        yield library, lease.check
+
+
+def _write_all(
+    findings: Generator[pa.Table], writer: Writer, progress: Progress, watch: Watch
+) -> None:
+    with closing(findings):
+        for table in findings:
+            writer.write(table)
+            state = writer.state
+            watch(state)
+            progress(state.done, state.total)
+    state = writer.state
+    assert state.done == state.total, "a row of the manifest was lost on its way"

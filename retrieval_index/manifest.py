@@ -1,0 +1,254 @@
+"""Read the list of a corpus: JSONL, CSV or Parquet with a path and a caption in each row.
+
+A manifest of any size is read in parts, by several processes at once, and never held whole. A row
+that cannot be understood is not an error of the manifest: it becomes a `Fault` and ends in the
+dead-letter table. Nothing here opens a video.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MAX_CAPTION_CHARS = 4000
+PART_BYTES = 8 << 20
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
+"""Object stores that pyarrow.fs reads; a manifest names no web addresses."""
+KINDS = (".jsonl", ".csv", ".parquet")
+_PARQUET_ROWS = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestRow:
+    """One video of the corpus, or a window of one. A local ``path`` is absolute."""
+
+    path: str
+    caption: str
+    source: str = ""
+    licence: str = ""
+    external_id: str = ""
+    """What the corpus calls it; nothing depends on it."""
+    start_s: float | None = None
+    end_s: float | None = None
+    """The window in a longer video that the caption is about."""
+
+    @property
+    def key(self) -> str:
+        """Identity of the row as written: of its dead letter (32 hex digits)."""
+        window = "" if self.start_s is None and self.end_s is None else f"\n{self.span}"
+        text = f"{self.path}\n{self.caption}{window}"
+        return blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def span(self) -> tuple[float, float | None]:
+        """Of the video that is meant: first and last second (None: to its end)."""
+        return self.start_s or 0.0, self.end_s
+
+    @property
+    def row(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A manifest row that names no video: what stood there, and what is wrong with it."""
+
+    row: str
+    reason: str
+    message: str
+
+    @property
+    def key(self) -> str:
+        return blake2b(self.row.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A share of a manifest: bytes of a JSONL, row groups of a Parquet file, a whole CSV."""
+
+    path: str
+    start: int
+    stop: int
+
+
+class _RowError(ValueError):
+    """A row is unusable; ``reason`` is a slug."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def split_manifest(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
+    """The parts of a manifest, which together hold each of its rows once.
+
+    Raises `ValueError` when the file is missing, is of no known kind, lacks a column, or is
+    unreadable as a whole.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise ValueError(f"manifest {path} is not one of {', '.join(KINDS)}")
+    if not path.is_file():
+        raise ValueError(f"manifest {path} is not a file")
+    size = path.stat().st_size
+    with _told(path):
+        if kind == ".parquet":
+            file = pq.ParquetFile(path)
+            _check_columns(path, file.schema_arrow.names)
+            groups = file.metadata.num_row_groups
+            return [Part(path=str(path), start=n, stop=n + 1) for n in range(groups)]
+        if kind == ".csv":
+            with path.open(encoding="utf-8", newline="") as lines:
+                _check_columns(path, next(csv.reader(lines), []))
+            return [Part(path=str(path), start=0, stop=size)]
+    starts = range(0, size, part_bytes)
+    return [Part(path=str(path), start=s, stop=min(s + part_bytes, size)) for s in starts]
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a manifest has. Raises `ValueError` as `split_manifest` does."""
+    parts = split_manifest(path)
+    if path.suffix.lower() == ".parquet":
+        return int(pq.ParquetFile(path).metadata.num_rows)
+    return sum(1 for part in parts for _ in _raw(part))
+
+
+def read_part(part: Part) -> Iterator[ManifestRow | Fault]:
+    """The rows of a part, in their order. Raises `ValueError` where it cannot be read on."""
+    folder = Path(part.path).parent
+    with _told(Path(part.path)):
+        for raw in _raw(part):
+            yield parse_row(raw, folder)
+
+
+def read_manifest(path: Path) -> tuple[list[ManifestRow], list[Fault]]:
+    """All rows of a small manifest in its order, and those that are not usable.
+
+    Raises `ValueError` as `split_manifest` and `read_part` do.
+    """
+    items = [item for part in split_manifest(path) for item in read_part(part)]
+    rows = [item for item in items if isinstance(item, ManifestRow)]
+    return rows, [item for item in items if isinstance(item, Fault)]
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of reading as a `ValueError` that names the manifest."""
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error, OSError, pa.ArrowException) as error:
+        raise ValueError(f"manifest {path} cannot be read: {error}") from error
+
+
+def _raw(part: Part) -> Iterator[Any]:
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    return readers[Path(part.path).suffix.lower()](part)
+
+
+def _jsonl(part: Part) -> Iterator[Any]:
+    """Lines that begin within the part."""
+    with Path(part.path).open("rb") as file:
+        if part.start:
+            file.seek(part.start - 1)
+            file.readline()
+        while file.tell() < part.stop and (line := file.readline()):
+            if line.strip():
+                yield _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return line.decode("latin-1").strip()
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text.strip()
+
+
+def _csv(part: Part) -> Iterator[Any]:
+    with Path(part.path).open(encoding="utf-8-sig", newline="") as lines:
+        yield from csv.DictReader(lines)
+
+
+def _parquet(part: Part) -> Iterator[Any]:
+    file = pq.ParquetFile(part.path)
+    wanted = {field.name for field in fields(ManifestRow)} | {"id"}
+    columns = [name for name in file.schema_arrow.names if name in wanted]
+    groups = range(part.start, part.stop)
+    for batch in file.iter_batches(_PARQUET_ROWS, row_groups=groups, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    missing = {"path", "caption"} - {name.removeprefix("\ufeff") for name in names}
+    if missing:
+        raise ValueError(f"manifest {path} lacks the columns {sorted(missing)}")
+
+
+def parse_row(raw: Any, folder: Path) -> ManifestRow | Fault:
+    """A row as it was read, made sure of."""
+    try:
+        if not isinstance(raw, dict):
+            raise _RowError("not-a-row", "expected an object with a path and a caption")
+        start_s, end_s = _seconds(raw, "start_s"), _seconds(raw, "end_s")
+        if end_s is not None and end_s <= (start_s or 0.0):
+            raise _RowError("bad-window", f"the window ends at {end_s} and starts at {start_s}")
+        return ManifestRow(
+            path=_place(_text(raw, "path", required=True), folder),
+            caption=_text(raw, "caption", required=True),
+            source=_text(raw, "source"),
+            licence=_text(raw, "licence"),
+            external_id=_text(raw, "external_id") or _text(raw, "id"),
+            start_s=start_s,
+            end_s=end_s,
+        )
+    except _RowError as error:
+        shown = raw if isinstance(raw, str) else json.dumps(raw, sort_keys=True, default=str)
+        return Fault(row=shown, reason=error.reason, message=str(error))
+
+
+def _place(path: str, folder: Path) -> str:
+    scheme, found, _ = path.partition("://")
+    if not found:
+        return str((folder / path).resolve())
+    if scheme.lower() not in SCHEMES:
+        raise _RowError("bad-place", f"{scheme}:// is none of {', '.join(SCHEMES)}")
+    return path
+
+
+def _text(raw: dict[Any, Any], name: str, *, required: bool = False) -> str:
+    value = raw.get(name) or ""
+    if name == "id" and isinstance(value, int):
+        value = str(value)
+    if not isinstance(value, str):
+        raise _RowError("bad-field", f"{name} is {type(value).__name__}, expected text")
+    value = value.strip()
+    if required and not value:
+        raise _RowError(f"no-{name}", f"the row has no {name}")
+    if "\0" in value or len(value) > MAX_CAPTION_CHARS:
+        raise _RowError("bad-field", f"{name} is longer than {MAX_CAPTION_CHARS} or holds NUL")
+    return value
+
+
+def _seconds(raw: dict[Any, Any], name: str) -> float | None:
+    value = raw.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise _RowError("bad-field", f"{name} is {value!r:.40}, expected seconds") from None
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise _RowError("bad-field", f"{name} is {seconds}, expected seconds from 0")
+    return seconds

@@ -1,0 +1,1 @@
+"""What each command does, one module a group; imported when the command is called."""

@@ -1,0 +1,176 @@
+"""`dreamrunner film`: a story becomes a film, and what it took is told."""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.artifacts import Artifact, LocalStore
+from cluster.director import direct
+from cluster.estimate import Estimate, estimate
+from cluster.locate import member, open_studio
+from cluster.order import Order
+from cluster.outlook import look_ahead
+from cluster.profiles import Profile, load_profile
+from cluster.reader import FILM, RECORD_OF_FILM, SHEET
+from cluster.workdir import WorkDir
+from serve.display import Display, minutes, table
+from serve.errors import InputError
+from serve.story_input import check_work_dir, check_writable, read_plan, read_story, read_wishes
+
+
+def film(
+    *,
+    topic: str,
+    output: Path,
+    profile_name: str,
+    work_dir: Path,
+    as_json: bool,
+    seed: int,
+    num_scenes: int | None = None,
+    characters: Sequence[str] = (),
+    wishes: Sequence[str] | None = None,
+    plan_file: Path | None = None,
+    use_priors: bool = True,
+    use_regions: bool = True,
+) -> int:
+    """Make the film and its contact sheet and record beside it."""
+    profile = load_profile(profile_name)
+    outputs = outputs_of(output)
+    for path in outputs.values():
+        check_writable(path)
+    check_work_dir(work_dir)
+    work = WorkDir(work_dir)
+    order = _order(
+        topic,
+        characters,
+        num_scenes or profile.defaults.num_scenes,
+        seed,
+        profile=profile,
+        work=work,
+        plan_file=plan_file,
+        wishes=wishes,
+        use_priors=use_priors,
+        use_regions=use_regions,
+    )
+    console = Console(stderr=True)
+    outlook = asyncio.run(look_ahead(LocalStore(work.artifacts), order))
+    todo = estimate(order, outlook, profile)
+    _announce(console, order, todo, work)
+    with Display(console, todo) as display:
+        made = asyncio.run(direct(order, work=work, resources=profile.resources, watch=display))
+    store = LocalStore(work.artifacts)
+    deliver(store, made, outputs)
+    _conclude(console, display, json.loads(outputs[RECORD_OF_FILM].read_text()), outputs, as_json)
+    return 0
+
+
+def outputs_of(output: Path) -> dict[str, Path]:
+    """Where the parts of a film artifact go: the film, its contact sheet, its record."""
+    if output.suffix.lower() != ".mp4":
+        raise InputError(f"output {output} is not named .mp4")
+    return {
+        FILM: output,
+        SHEET: output.with_suffix(".png"),
+        RECORD_OF_FILM: output.with_suffix(".json"),
+    }
+
+
+def deliver(store: LocalStore, made: Artifact, outputs: dict[str, Path]) -> None:
+    """Copy the parts of a film out of the store, each whole or not at all."""
+    folder = store.folder(made)
+    for name, path in outputs.items():
+        handle, aside = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+        os.close(handle)
+        shutil.copyfile(folder / name, aside)
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+
+
+def _order(
+    topic: str,
+    characters: Sequence[str],
+    num_scenes: int,
+    seed: int,
+    *,
+    profile: Profile,
+    work: WorkDir,
+    plan_file: Path | None,
+    wishes: Sequence[str] | None,
+    use_priors: bool,
+    use_regions: bool,
+) -> Order:
+    given = read_plan(plan_file) if plan_file else None
+    story = read_story(topic, characters, num_scenes, seed, profile)
+    wished = read_wishes(wishes, profile)
+    return Order(
+        topic=story.topic,
+        cast=tuple(member(character) for character in story.characters),
+        num_scenes=len(given.scenes) if given else story.num_scenes,
+        wishes=() if given else wished,
+        seed=story.seed,
+        plan=given,
+        use_priors=use_priors,
+        studio=open_studio(profile, work, regions=use_regions, plans=given is None),
+    )
+
+
+def _announce(console: Console, order: Order, todo: Estimate, work: WorkDir) -> None:
+    cast = ", ".join(member.name for member in order.cast)
+    console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
+    sentences = todo.sentences()
+    if not sentences:
+        console.print("It is all there already.")
+        return
+    console.print(f"To do: {'; '.join(sentences)}.", markup=False)
+    console.print(
+        f"About {minutes(todo.seconds())} in all. A stopped command goes on where it was; "
+        f"what is made stays in {work.root}.",
+        markup=False,
+    )
+
+
+def _conclude(
+    console: Console,
+    display: Display,
+    record: dict[str, Any],
+    outputs: dict[str, Path],
+    as_json: bool,
+) -> None:
+    """The stages with their seconds, the priors with their gain, and where everything is."""
+    made_now = {name: event for name, event in display.events.items() if event.state == "done"}
+    if as_json:
+        files = {name: str(path) for name, path in outputs.items()}
+        Console().print_json(data={**record, "files": files, "made_now": list(made_now)})
+        return
+    rows = []
+    for stage in record["stages"]:
+        when = "now" if stage["artifact"] in made_now else "was there"
+        rows.append((stage["label"], f"{stage['seconds']:.1f}", when))
+    rows += [
+        (event.label, f"{event.seconds:.1f}", "now")
+        for event in made_now.values()
+        if event.artifact.kind == "film"
+    ]
+    rows.append(("in all, this time", f"{display.seconds:.1f}", ""))
+    console.print(table("Stages", ("stage", "seconds", "made"), rows))
+    if record["priors"]:
+        priors = [
+            (
+                prior["label"],
+                f"{prior['gain']:+.1%}",
+                str(prior["steps"]),
+                "used" if prior["usable"] else "no better than the backbone: not used",
+            )
+            for prior in record["priors"]
+        ]
+        columns = ("prior", "gain on held-out clips", "steps", "")
+        console.print(table("Priors", columns, priors))
+    for path in outputs.values():
+        console.print(str(path), markup=False, highlight=False)

@@ -1,0 +1,86 @@
+"""`dreamrunner plan` and `dreamrunner parse-plan`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from cluster.estimate import estimate_kinds
+from cluster.inline import Bench
+from cluster.locate import member, open_studio
+from cluster.profiles import load_profile
+from cluster.reader import PLAN
+from cluster.workdir import WorkDir
+from pipelines.plan import StoryPlan
+from pipelines.plan_text import MAX_CHARACTERS, parse_plan
+from serve.display import Display, table
+from serve.errors import InputError
+from serve.story_input import check_work_dir, check_writable, read_story, read_wishes
+
+
+def plan(
+    *,
+    topic: str,
+    profile_name: str,
+    work_dir: Path,
+    as_json: bool,
+    num_scenes: int | None = None,
+    characters: Sequence[str] = (),
+    wishes: Sequence[str] | None = None,
+    output: Path | None = None,
+) -> int:
+    """Plan a story; the plan goes to a file, or to standard output."""
+    profile = load_profile(profile_name)
+    if output is not None:
+        check_writable(output)
+    check_work_dir(work_dir)
+    wanted = num_scenes or profile.defaults.num_scenes
+    story = read_story(topic, characters, wanted, 0, profile)
+    work = WorkDir(work_dir)
+    cast = [member(character) for character in story.characters]
+    studio = open_studio(profile, work)
+    step = studio.write_plan(story.topic, cast, story.num_scenes, read_wishes(wishes, profile))
+    console = Console(stderr=True)
+    with work.locked(), Display(console, estimate_kinds(["plan"], profile)) as display:
+        (folder,) = Bench(work, profile.resources, display).make([step])
+    text = (folder / PLAN).read_text()
+    if output is not None:
+        output.write_text(text)
+    if as_json or output is None:
+        sys.stdout.write(text + "\n")
+    _describe(console, StoryPlan.model_validate_json(text))
+    return 0
+
+
+def _describe(console: Console, plan: StoryPlan) -> None:
+    rows = [
+        (str(number), scene.place, ", ".join(scene.motions), scene.narration)
+        for number, scene in enumerate(plan.scenes, start=1)
+    ]
+    console.print(table("Plan", ("scene", "place", "motions", "narration"), rows))
+
+
+def parse(*, file: Path, as_json: bool) -> int:
+    """Read a scene plan as text; the layout and the repairs go to standard output."""
+    layout, repairs = parse_plan(_text_of(file))
+    for repair in repairs:
+        sys.stderr.write(f"repaired {repair}\n")
+    told = layout.model_dump(mode="json")
+    if as_json:
+        told = {"layout": told, "repairs": [str(repair) for repair in repairs]}
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+def _text_of(file: Path) -> str:
+    try:
+        if str(file) == "-":
+            return sys.stdin.read(MAX_CHARACTERS + 1)
+        with file.open(encoding="utf-8") as stream:
+            return stream.read(MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise InputError(f"plan {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"plan {file} is not text in UTF-8") from error

@@ -1,0 +1,216 @@
+"""`dreamrunner serve`: the whole cluster on this machine. `dreamrunner key`: who may use it."""
+
+import ipaddress
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cluster.ledger import Key, Ledger
+from cluster.local import LocalRay, end_leftovers
+from cluster.profiles import first_fault, load_profile
+from cluster.workdir import WorkDir
+from serve.app_args import APP, AppArgs
+from serve.config import serve_config
+from serve.errors import InputError
+from serve.pulse import Pulse
+from serve.story_input import check_work_dir
+
+LEDGER = "ledger.sqlite"
+RAY_ENVIRONMENT = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front:middlewares",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+}
+"""Of all of Ray's processes. Nobody is answered while the proxy is missed."""
+
+
+def run(
+    *,
+    profile_name: str,
+    work_dir: Path,
+    as_json: bool,
+    host: str,
+    port: int,
+    auth: bool,
+    gateways: int,
+    planner: str,
+) -> int:
+    """Serve until told to stop; what is under way then goes on at the next start. When Ray dies,
+    the process ends."""
+    if not auth and not _is_loopback(host):
+        raise InputError(f"without keys only this machine may ask; {host} is open to others")
+    profile = load_profile(profile_name)
+    check_work_dir(work_dir)
+    work = WorkDir(work_dir)
+    with work.locked():
+        end_leftovers(work)
+        application = AppArgs.model_validate(
+            {
+                "profile": profile_name,
+                "work_dir": str(work.root.resolve()),
+                "auth": auth,
+                "gateways": gateways,
+                "planner": planner,
+            }
+        )
+        secret = _first_key(work) if auth else None
+        ray = LocalRay(work, profile.resources.machine)
+        os.environ.update(RAY_ENVIRONMENT)
+        try:
+            ray.start()
+            with closing(Pulse.of(work)):
+                _deploy(application, host, port)
+                _say(host, port, secret, _metrics_port(), as_json=as_json)
+                _until_told()
+                _withdraw()
+        finally:
+            ray.stop()
+    return 0
+
+
+def config(*, as_json: bool, host: str, port: int, **args: Any) -> int:
+    """Print the Serve config of an application on many machines."""
+    told = {name: value for name, value in args.items() if value is not None}
+    try:
+        application = AppArgs.model_validate(told)
+    except ValidationError as error:
+        raise InputError(first_fault(error)) from error
+    plain = serve_config(application, host=host, port=port)
+    text = json.dumps(plain) if as_json else yaml.safe_dump(plain, sort_keys=False)
+    sys.stdout.write(text + ("\n" if as_json else ""))
+    return 0
+
+
+def _deploy(application: AppArgs, host: str, port: int) -> None:
+    from ray import serve
+
+    from serve.app import build
+
+    logs = {"logs_dir": str(WorkDir(Path(application.work_dir)).logs / "serve")}
+    http = {"host": host, "port": port, "request_timeout_s": None}
+    serve.start(http_options=http, logging_config=logs)
+    serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
+
+
+def _withdraw() -> None:
+    from ray import serve
+
+    serve.shutdown()
+
+
+def _metrics_port() -> int:
+    """Where Ray tells Prometheus of this machine."""
+    import ray
+
+    port: int = ray.nodes()[0]["MetricsExportPort"]
+    return port
+
+
+def _say(host: str, port: int, secret: str | None, metrics_port: int, *, as_json: bool) -> None:
+    url = f"http://{host}:{port}"
+    metrics = f"http://{host}:{metrics_port}/metrics"
+    if as_json:
+        line = json.dumps({"url": url, "key": secret, "metrics": metrics})
+    else:
+        key = f"\nA first key, shown this once: {secret}" if secret else ""
+        line = (
+            f"dreamrunner serves at {url} (API: {url}/openapi.json; for Prometheus: {metrics}){key}"
+            "\nStop it with Ctrl-C."
+        )
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _until_told() -> None:
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    told.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _first_key(work: WorkDir) -> str | None:
+    """The secret of a first key, where there is none yet."""
+    ledger = open_ledger(None, work)
+    try:
+        every_key = ledger.keys()
+        if any(not key.revoked for key in every_key):
+            return None
+        return ledger.add_key("first")[1]
+    finally:
+        ledger.close()
+
+
+def open_ledger(url: str | None, work: WorkDir) -> Ledger:
+    """The ledger at a URL, or the one in a work folder."""
+    return Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")
+
+
+def keys(
+    *,
+    action: str,
+    name: str | None,
+    work_dir: Path,
+    ledger_url: str | None,
+    as_json: bool,
+    weight: float,
+    max_waiting: int,
+    max_gpu_s_a_day: float | None,
+) -> int:
+    """Add, list or revoke keys."""
+    check_work_dir(work_dir)
+    ledger = open_ledger(ledger_url, WorkDir(work_dir))
+    try:
+        if action == "list":
+            every_key = ledger.keys()
+            _tell([_row(key) for key in every_key], as_json=as_json)
+        elif name is None:
+            raise InputError(f"key {action} takes a name")
+        elif action == "add":
+            key, secret = ledger.add_key(
+                name, weight=weight, max_waiting=max_waiting, max_gpu_s_a_day=max_gpu_s_a_day
+            )
+            _tell([{**_row(key), "secret": secret}], as_json=as_json)
+        else:
+            _revoke(ledger, name)
+    finally:
+        ledger.close()
+    return 0
+
+
+def _revoke(ledger: Ledger, name: str) -> None:
+    every_key = ledger.keys()
+    known = [key for key in every_key if name in (key.id, key.name) and not key.revoked]
+    if not known:
+        raise InputError(f"no key {name!r} that could be revoked")
+    for key in known:
+        ledger.revoke_key(key.id)
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return key.model_dump(mode="json")
+
+
+def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    for row in rows:
+        state = " (revoked)" if row["revoked"] else ""
+        secret = f"  {row['secret']}" if "secret" in row else ""
+        sys.stdout.write(f"{row['id']}  {row['name']}{state}  weight {row['weight']}{secret}\n")

@@ -1,0 +1,146 @@
+"""What clients may send: records that refuse unknown fields and characters nobody can see."""
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, WithJsonSchema, field_validator, model_validator
+
+from pipelines.plan import MAX_CHARACTERS, Record, StoryPlan, slug
+
+MAX_DEPTH = 40
+MAX_WISHES = 8
+MAX_IMAGES = 10
+MAX_SECONDS = 3600
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_ANY_NUMBER = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}]}
+Seconds = Annotated[int, Field(ge=1, le=MAX_SECONDS), WithJsonSchema(_ANY_NUMBER)]
+"""OpenAI's clients send the number as text."""
+Name = Annotated[str, Field(min_length=1, max_length=60)]
+Topic = Annotated[str, Field(min_length=1, max_length=20_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Body(Record):
+    """A request's body."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_plain(cls, value: Any) -> Any:
+        refuse_unseen(value)
+        return value
+
+
+def refuse_unseen(value: object) -> None:
+    """Raise `ValueError` for control characters, half surrogates, and nesting without end."""
+    waiting = [(value, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(part, str) and _UNSEEN.search(part):
+            raise ValueError("holds a control character or half a character; send plain text")
+        if isinstance(part, dict):
+            waiting.extend((inner, depth + 1) for pair in part.items() for inner in pair)
+        elif isinstance(part, list | tuple):
+            waiting.extend((inner, depth + 1) for inner in part)
+
+
+class NewCharacter(Record):
+    """Somebody made up for this story, without reference images."""
+
+    name: Name
+    phrase: Name
+    """What the character is to a model that never met it, e.g. ``girl witch``."""
+
+    @field_validator("name", "phrase")
+    @classmethod
+    def _has_words(cls, text: str) -> str:
+        slug(text)
+        return " ".join(text.split())
+
+
+def _how(value: object) -> str:
+    return "=word" if isinstance(value, str) else "=new"
+
+
+Wanted = Annotated[
+    Annotated[Name, Tag("=word")] | Annotated[NewCharacter, Tag("=new")], Discriminator(_how)
+]
+"""The name of a shipped character, the id of one's own, or a new one."""
+Cast = Annotated[tuple[Wanted, ...], Field(min_length=1, max_length=MAX_CHARACTERS)]
+
+
+class StoryRequest(Body):
+    """A story to film."""
+
+    topic: Topic | None = Field(default=None, examples=["The pirate's day"])
+    """A topic, or a script scene by scene. May be left out where a plan is given."""
+    num_scenes: Annotated[int, Field(ge=1)] | None = None
+    characters: Cast | None = None
+    """Left out: those the topic names, and the usual ones."""
+    wishes: Annotated[tuple[Name, ...], Field(max_length=MAX_WISHES)] | None = None
+    """Motions that must occur; left out: the usual ones."""
+    seed: Seed = 0
+    """Of the pictures; plans and priors stay."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Among the stories of this key, higher ones come first."""
+    use_priors: bool = True
+    """Whether motions and characters are learned."""
+    plan: StoryPlan | None = None
+    """A finished plan; nothing is planned then."""
+
+    @field_validator("topic")
+    @classmethod
+    def _says_something(cls, topic: str | None) -> str | None:
+        if topic is not None and not topic.strip():
+            raise ValueError("is empty; say in a few words what the film is about")
+        return topic.strip() if topic else topic
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> Self:
+        if self.topic is None and self.plan is None:
+            raise ValueError("give a topic, or a plan")
+        if self.plan is not None and self.num_scenes not in {None, len(self.plan.scenes)}:
+            raise ValueError(
+                f"num_scenes is {self.num_scenes}, the plan has {len(self.plan.scenes)} scenes; "
+                "leave num_scenes out"
+            )
+        return self
+
+
+class CharacterRequest(Body):
+    """A character with reference images, as JSON."""
+
+    name: Name = Field(examples=["Mira"])
+    phrase: Name = Field(examples=["girl witch"])
+    images: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_IMAGES)]
+    """Each the base64 of a PNG, JPEG or WebP file. Nothing is fetched from elsewhere."""
+
+    @field_validator("name", "phrase")
+    @classmethod
+    def _has_words(cls, text: str) -> str:
+        slug(text)
+        return " ".join(text.split())
+
+
+class VideoRequest(Body):
+    """A video, as OpenAI's clients ask for it."""
+
+    prompt: Topic = Field(examples=["The pirate is bowing on the beach"])
+    model: Annotated[str, Field(max_length=100)] | None = None
+    seconds: Seconds | None = None
+    """Rounded up to whole scenes."""
+    size: Annotated[str, Field(max_length=20)] | None = None
+    """Width x height; only the size that this model makes."""
+    characters: Cast | None = None
+    """Beyond OpenAI's fields: as in a story."""
+    seed: Seed = 0
+    """Beyond OpenAI's fields: of the pictures."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("is empty; say in a few words what the video is about")
+        return prompt.strip()

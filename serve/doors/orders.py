@@ -1,0 +1,203 @@
+"""A request becomes what the ledger keeps: complete, so that the director needs nothing else.
+
+Characters are looked up here, so that what becomes of them later changes no accepted story.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import Field, ValidationError
+
+from cluster.ledger import Key, Replay, Submission, UnknownCharacter
+from cluster.ledger.records import canonical
+from cluster.profiles import first_fault
+from pipelines.plan import MAX_CHARACTERS, Character, Record, StoryPlan, slug
+from serve.doors.bodies import NewCharacter, StoryRequest
+from serve.doors.house import House, checked_character_id
+from serve.doors.plan_check import check_plan
+from serve.doors.problems import invalid
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="Send it again with the same request, and nothing is accepted twice.",
+    ),
+]
+
+
+class CastMember(Record):
+    """A character of an accepted story."""
+
+    name: str
+    phrase: str
+    images: tuple[str, ...] = ()
+    """SHA-256 of each reference image that the key has uploaded."""
+    shipped: bool = False
+    """Whether it is one of the profile's cast, which has images of its own."""
+
+
+class VideoTerms(Record):
+    """What was asked for at OpenAI's door, beside the story."""
+
+    model: str
+    size: str
+    seconds: str
+
+
+class Wanted(Record):
+    """What was accepted: the ledger's ``request``."""
+
+    topic: str
+    cast: Annotated[tuple[CastMember, ...], Field(min_length=1)]
+    num_scenes: int
+    wishes: tuple[str, ...]
+    seed: int
+    use_priors: bool
+    video: VideoTerms | None = None
+
+
+def submit(
+    house: House,
+    key: Key,
+    request: StoryRequest,
+    *,
+    replay: Replay | None,
+    video: VideoTerms | None = None,
+) -> Submission:
+    """Accept a story. Raises `Refusal`, and what the ledger raises."""
+    plan = None if request.plan is None else request.plan.model_dump(mode="json")
+    # First of all: what was accepted once is answered again, whatever became of its characters.
+    if replay is not None and (first := house.ledger.first_answer(key, replay, plan)) is not None:
+        return Submission(story=first, replayed=True)
+    cast = cast_of(house, key, request)
+    if request.plan is not None:
+        check_plan(request.plan, [character_of(member) for member in cast], house, start="/plan")
+    wanted = Wanted(
+        topic=_topic(request),
+        cast=cast,
+        num_scenes=_num_scenes(house, request),
+        wishes=_wishes(house, request),
+        seed=request.seed,
+        use_priors=request.use_priors,
+        video=video,
+    )
+    kept = wanted.model_dump(mode="json")
+    return house.ledger.submit(key, kept, priority=request.priority, plan=plan, replay=replay)
+
+
+def replay_of(name: str | None, door: str, body: Record) -> Replay | None:
+    """The idempotency key of a request; bodies are the same if they say the same."""
+    if name is None:
+        return None
+    said = canonical([door, body.model_dump(mode="json", exclude_unset=True)])
+    return Replay(name=name, body_hash=hashlib.sha256(said.encode("ascii")).hexdigest())
+
+
+def wanted_of(request: Mapping[str, Any]) -> Wanted:
+    """What the ledger kept."""
+    return Wanted.model_validate(request)
+
+
+def character_of(member: CastMember) -> Character:
+    return Character(name=member.name, phrase=member.phrase)
+
+
+def cast_of(house: House, key: Key, request: StoryRequest) -> tuple[CastMember, ...]:
+    """Who is in the story. Raises `Refusal` for nobody, somebody unknown, and two of one name."""
+    shipped = {
+        slug(name): CastMember(name=name, phrase=phrase, shipped=True)
+        for name, phrase in house.backstage.cast.items()
+    }
+    if request.characters is None:
+        cast = _unasked(house, request, shipped)
+    else:
+        cast = [
+            _member(house, key, wanted, shipped, f"#/characters/{place}")
+            for place, wanted in enumerate(request.characters)
+        ]
+    if not cast:
+        raise invalid("#/characters", "nobody is in this story; name a character")
+    if len({slug(member.name) for member in cast}) < len(cast):
+        raise invalid("#/characters", "two have the same name; name each once")
+    return tuple(cast)
+
+
+def _member(
+    house: House, key: Key, wanted: str | NewCharacter, shipped: dict[str, CastMember], place: str
+) -> CastMember:
+    if isinstance(wanted, NewCharacter):
+        return CastMember(name=wanted.name, phrase=wanted.phrase)
+    if wanted.startswith("character_"):
+        try:
+            own = house.ledger.character(checked_character_id(wanted), key_id=key.id)
+        except UnknownCharacter as error:
+            raise invalid(place, str(error)) from error
+        return CastMember(name=own.name, phrase=own.phrase, images=own.images)
+    found = shipped.get(slug(wanted)) if any(map(str.isalnum, wanted)) else None
+    if found is None:
+        known = ", ".join(member.name for member in shipped.values()) or "nobody"
+        raise invalid(place, f"unknown character {wanted!r}; the cast has {known}")
+    return found
+
+
+def _unasked(
+    house: House, request: StoryRequest, shipped: dict[str, CastMember]
+) -> Sequence[CastMember]:
+    """The plan's characters; or those the topic names, and the usual ones."""
+    if request.plan is not None:
+        return _planned_cast(request.plan, shipped)
+    topic = request.topic or ""
+    words = slug(topic).split("-") if any(map(str.isalnum, topic)) else []
+    named = [identity for identity in shipped if identity in words]
+    defaults = house.options.defaults
+    usual = [slug(name) for name in defaults.characters if slug(name) in shipped]
+    num = max(defaults.num_characters, len(named))
+    return [shipped[identity] for identity in list(dict.fromkeys([*named, *usual]))[:num]]
+
+
+def _planned_cast(plan: StoryPlan, shipped: dict[str, CastMember]) -> list[CastMember]:
+    if len(plan.characters) > MAX_CHARACTERS:
+        raise invalid("#/plan/characters", f"more than {MAX_CHARACTERS} characters")
+    cast = []
+    for place, name in enumerate(plan.characters):
+        try:
+            new = NewCharacter(name=name, phrase=name)
+        except ValidationError as error:
+            raise invalid(f"#/plan/characters/{place}", first_fault(error)) from error
+        member = CastMember(name=new.name, phrase=new.phrase)
+        cast.append(shipped.get(slug(name), member))
+    return cast
+
+
+def _num_scenes(house: House, request: StoryRequest) -> int:
+    if request.plan is not None:
+        return len(request.plan.scenes)
+    num = request.num_scenes or min(house.options.defaults.num_scenes, house.backstage.max_scenes)
+    if num > house.backstage.max_scenes:
+        raise invalid("#/num_scenes", f"{num} scenes; at most {house.backstage.max_scenes}")
+    return num
+
+
+def _wishes(house: House, request: StoryRequest) -> tuple[str, ...]:
+    if request.wishes is None:
+        return () if request.plan is not None else house.options.defaults.wishes
+    wishes = tuple(" ".join(wish.split()) for wish in request.wishes)
+    known = house.backstage.motions
+    for place, wish in enumerate(wishes):
+        if not any(map(str.isalnum, wish)) or (known and wish not in known):
+            said = f"one of {', '.join(known)}" if known else "words"
+            raise invalid(f"#/wishes/{place}", f"{wish!r} cannot be wished; say {said}")
+    return wishes
+
+
+def _topic(request: StoryRequest) -> str:
+    if request.topic is not None:
+        return request.topic
+    assert request.plan is not None, "a request has a topic or a plan"
+    return request.plan.topic

@@ -1,0 +1,47 @@
+"""What a command's failure means to the shell that called it, in one table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster.cast import CastError
+from cluster.local import RayStartError
+from cluster.locate import MissingError
+from cluster.profiles import ProfileError
+from cluster.steps import StepError
+from cluster.workdir import BusyError, WorkDir
+from pipelines.plan_text import PlanSyntaxError
+from pipelines.progress import Cancelled
+
+FAILED, BAD_INPUT = 1, 2
+
+
+class InputError(ValueError):
+    """Something that was given to a command cannot be used; the message is one line."""
+
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    InputError: BAD_INPUT,
+    ProfileError: BAD_INPUT,
+    CastError: BAD_INPUT,
+    PlanSyntaxError: BAD_INPUT,
+    MissingError: FAILED,
+    BusyError: FAILED,
+    StepError: FAILED,
+    RayStartError: FAILED,
+    Cancelled: FAILED,
+    OSError: FAILED,
+}
+"""Errors that a command may end with, and its exit code; anything else is a fault of ours."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error of `EXIT_CODES`."""
+    return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+
+
+def where_more_is(error: BaseException, words: Mapping[str, object]) -> str:
+    """What to add for the owner of the work folder: where a failed step's whole story is."""
+    folder = words.get("work_dir")
+    if not isinstance(error, StepError) or not isinstance(folder, Path):
+        return ""
+    return f" (all of it in {WorkDir(folder).logs})"

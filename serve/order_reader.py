@@ -1,0 +1,57 @@
+"""An accepted story becomes an order: its characters found, their images hashed."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from cluster.artifacts import Place
+from cluster.cast import find, read_cast
+from cluster.ledger import StoryEntry
+from cluster.locate import member
+from cluster.order import Order
+from cluster.profiles import Profile
+from cluster.studio import Member, Studio
+from pipelines.plan import StoryPlan
+from serve.backstage import Backstage
+from serve.doors.orders import CastMember, wanted_of
+
+
+class OrderReader:
+    """Reads orders of one profile. It is told a studio that holds for all of them."""
+
+    def __init__(self, profile: Profile, studio: Studio, backstage: Backstage) -> None:
+        self._studio, self._backstage = studio, backstage
+        self._cast = read_cast(Path(profile.cast)) if profile.cast else {}
+        self._shipped = lru_cache(maxsize=256)(self._find)
+
+    def __call__(self, entry: StoryEntry) -> Order:
+        """The order of a story. Raises `ValueError` when a character is gone."""
+        wanted = wanted_of(entry.request)
+        plan = None if entry.plan is None else StoryPlan.model_validate(entry.plan)
+        return Order(
+            topic=wanted.topic,
+            cast=tuple(self._member(one) for one in wanted.cast),
+            num_scenes=len(plan.scenes) if plan else wanted.num_scenes,
+            wishes=() if plan else wanted.wishes,
+            seed=wanted.seed,
+            plan=plan,
+            use_priors=wanted.use_priors,
+            studio=self._studio,
+        )
+
+    def _member(self, wanted: CastMember) -> Member:
+        if wanted.shipped:
+            return self._shipped(wanted.name)
+        return Member(
+            name=wanted.name,
+            phrase=wanted.phrase,
+            images=tuple(self._image(sha256) for sha256 in wanted.images),
+        )
+
+    def _find(self, name: str) -> Member:
+        return member(find(self._cast, name))
+
+    def _image(self, sha256: str) -> Place:
+        try:
+            return Place.of(self._backstage.image_path(sha256))
+        except FileNotFoundError as error:
+            raise ValueError(f"a reference image is gone: {error}") from error

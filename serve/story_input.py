@@ -1,0 +1,122 @@
+"""What people ask for, checked at the door: characters, images, plans, outputs.
+
+Everything here raises `InputError` (or an error of the same weight from `cluster`) with one clear
+line, before any work is begun.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cluster.cast import find, read_cast
+from cluster.profiles import Defaults, Profile, first_fault
+from cluster.references import read_reference
+from pipelines.plan import Character, Story, StoryPlan, slug
+from serve.errors import InputError
+
+MAX_PLAN_BYTES = 4 << 20
+
+
+def read_story(
+    topic: str, characters: Sequence[str], num_scenes: int, seed: int, profile: Profile
+) -> Story:
+    """The story of a command's arguments. Reads and checks every reference image."""
+    if not topic.strip():
+        raise InputError("the topic is empty; say in a few words what the film is about")
+    chosen = choose_characters(topic, characters, profile)
+    for character in chosen:
+        check_images(character)
+    try:
+        return Story(topic=topic, characters=chosen, num_scenes=num_scenes, seed=seed)
+    except ValidationError as error:
+        raise InputError(first_fault(error)) from error
+
+
+def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tuple[Character, ...]:
+    """The wanted characters; if none is wanted, those the topic names and the profile's own."""
+    cast = read_cast(Path(profile.cast)) if profile.cast else {}
+    if wanted:
+        return tuple(_character(text, cast) for text in wanted)
+    return _unasked(topic, cast, profile.defaults)
+
+
+def _unasked(topic: str, cast: dict[str, Character], defaults: Defaults) -> tuple[Character, ...]:
+    words = slug(topic).split("-") if any(map(str.isalnum, topic)) else []
+    named = [identity for identity in cast if identity in words]
+    usual = [slug(name) for name in defaults.characters]
+    ids = list(dict.fromkeys([*named, *usual]))[: max(defaults.num_characters, len(named))]
+    return tuple(find(cast, identity) for identity in ids)
+
+
+def _character(text: str, cast: dict[str, Character]) -> Character:
+    """``NAME`` of the cast, or ``NAME=phrase:image,image`` for a new one."""
+    name, new, rest = text.partition("=")
+    if not new:
+        return find(cast, name)
+    phrase, _, images = rest.partition(":")
+    paths = tuple(Path(path) for path in images.split(",") if path)
+    try:
+        return Character(name=name, phrase=phrase or name, images=paths)
+    except ValidationError as error:
+        raise InputError(f"character {text!r}: {first_fault(error)}") from error
+
+
+def read_wishes(wanted: Sequence[str] | None, profile: Profile) -> tuple[str, ...]:
+    """The motions that must occur: those asked for, or the profile's own."""
+    wishes = tuple(" ".join(motion.split()) for motion in (wanted or ()))
+    known = profile.planner["motions"]
+    for motion in wishes:
+        if not motion or (isinstance(known, list) and known and motion not in known):
+            raise InputError(f"motion {motion!r} is none that this planner knows: {known}")
+    return profile.defaults.wishes if wanted is None else wishes
+
+
+def check_images(character: Character) -> None:
+    """Refuse a reference image that a trainer could not read."""
+    for path in character.images:
+        try:
+            read_reference(path)
+        except ValueError as error:
+            raise InputError(f"character {character.name}: {error}") from error
+
+
+def read_plan(path: Path) -> StoryPlan:
+    """A plan file as `dreamrunner plan` writes it."""
+    try:
+        if path.stat().st_size > MAX_PLAN_BYTES:
+            raise InputError(f"plan {path} is larger than {MAX_PLAN_BYTES >> 20} MiB")
+        return StoryPlan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"plan {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise InputError(f"plan {path}: {first_fault(error)}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output that could not be written in the end."""
+    if path.is_dir():
+        raise InputError(f"output {path} is a folder; name a file")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise InputError(f"output {path} is write-protected")
+    check_folder(path.absolute().parent, f"output {path}")
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Refuse a folder in which nothing can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} cannot be written: {error.strerror} ({folder})") from error
+
+
+def check_work_dir(folder: Path) -> None:
+    """Make the work folder, or say why that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"work folder {folder} cannot be made: {error.strerror}") from error
+    check_folder(folder, f"work folder {folder}")

@@ -1,0 +1,99 @@
+"""A worker without Ray: it streams progress, stops within a unit, publishes whole or not at all."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.artifacts import LocalStore, Place
+from cluster.resources import Share
+from cluster.steps import MakeCorpus
+from cluster.workers import Event, Failure, Worker
+
+SLOW = "import pathlib, sys, time\n" + "\n".join(
+    f"pathlib.Path(sys.argv[1], '{n}').touch(); time.sleep(0.6)" for n in range(50)
+)
+
+
+def corpus(code: str) -> MakeCorpus:
+    return MakeCorpus(command=("python", "-c", code, "OUT"), sources=())
+
+
+@pytest.fixture
+def store(tmp_path) -> LocalStore:
+    return LocalStore(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def worker(tmp_path, store) -> Worker:
+    return Worker(Share(), store.uri, str(tmp_path))
+
+
+def do(worker: Worker, step: MakeCorpus) -> list[Event]:
+    return list(worker.work(step.model_dump(mode="json")))
+
+
+def failure_of(events: list[Event]) -> Failure:
+    assert isinstance(events[-1], Failure)
+    return events[-1]
+
+
+def test_a_step_is_published_with_its_seconds(worker, store):
+    step = corpus("import pathlib, sys; pathlib.Path(sys.argv[1], 'a').write_text('1')")
+    do(worker, step)
+    assert (store.folder(step.artifact) / "a").read_text() == "1"
+    record = store.record(step.artifact)
+    assert record["seconds"] > 0
+    assert record["step"]["command"][0] == "python"
+    assert do(worker, step) == [(0, 0)]
+    assert len(store.log()) == 1
+
+
+def test_a_step_that_fails_leaves_nothing(worker, store):
+    step = corpus("raise SystemExit('no such world')")
+    failure = failure_of(do(worker, step))
+    assert failure.reason == "CorpusError"
+    assert failure.message.endswith("ended with 1: no such world")
+    assert "make_corpus" in failure.story
+    assert not store.has(step.artifact)
+    assert store.sweep() == 0
+
+
+def test_progress_is_streamed_and_the_word_to_stop_is_heard(worker, store):
+    step = corpus(SLOW)
+    began = time.monotonic()
+    events: list[Event] = []
+    for event in worker.work(step.model_dump(mode="json")):
+        events.append(event)
+        if isinstance(event, tuple) and event[0] >= 2:
+            worker.stop(str(step.artifact))
+    assert failure_of(events).reason == "Cancelled"
+    assert time.monotonic() - began < 15
+    assert not store.has(step.artifact)
+    assert store.sweep() == 0
+
+
+def test_the_word_to_stop_may_come_first_and_counts_once(worker, store):
+    step = corpus(SLOW.replace("0.6", "0.01") + "\ntime.sleep(1)")
+    worker.stop(str(step.artifact))
+    assert failure_of(do(worker, step)).reason == "Cancelled"
+    do(worker, step)
+    assert store.has(step.artifact)
+
+
+def test_a_corpus_is_named_by_its_command_and_sources(tmp_path):
+    source = tmp_path / "world.py"
+    source.write_text("1")
+    one = MakeCorpus(command=("a",), sources=(Place.of(source),))
+    source.write_text("2")
+    other = MakeCorpus(command=("a",), sources=(Place.of(source),))
+    assert one.artifact != other.artifact
+
+
+def test_python_means_this_python(worker, store):
+    step = corpus(
+        "import pathlib, sys; pathlib.Path(sys.argv[1], 'who').write_text(sys.executable)"
+    )
+    do(worker, step)
+    assert Path((store.folder(step.artifact) / "who").read_text()) == Path(sys.executable)

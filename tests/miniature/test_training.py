@@ -1,0 +1,191 @@
+"""What the recipes share: the optimiser, saved state, conditioning, the tokenizer."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from miniature.conditioning import (
+    GRID,
+    NUM_LATENTS,
+    SECOND_HALF,
+    SLOTS,
+    attention_bias,
+    box_tokens,
+    conditioning,
+)
+from miniature.optim import Average, MuonAdam, orthogonalise, warm_then_linear
+from miniature.recipes.base import Levels
+from miniature.recipes.vae import Objective, make_vae
+from miniature.saving import load_state, save_state
+from miniature.text import MAX_TOKENS, SUBJECT_TOKENS, make_tokenizer
+from miniature.world import Puppet, Spec, render
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((3, 16, 40), (2, 48, 12)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)).float())
+        assert values.min() > 0.5
+        assert values.max() < 1.4
+
+
+def _regression(seed: int) -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(8, 32), nn.SiLU(), nn.Linear(32, 4))
+    inputs = torch.randn(64, 8)
+    return model, inputs, torch.sin(inputs @ torch.randn(8, 4))
+
+
+def _descend(model: nn.Module, optimiser: MuonAdam, x: torch.Tensor, y: torch.Tensor) -> float:
+    loss = (model(x) - y).square().mean()
+    loss.backward()
+    optimiser.step(1.0)
+    return loss.item()
+
+
+def test_the_optimiser_learns_and_resumes_where_it_stopped(tmp_path: Path) -> None:
+    model, x, y = _regression(0)
+    optimiser = MuonAdam(model.named_parameters(), lr=0.05)
+    losses = [_descend(model, optimiser, x, y) for _ in range(120)]
+    assert losses[-1] < 0.5 * losses[0]
+    save_state(tmp_path, "m", optimiser.state() | dict(model.state_dict()))
+    twin, _, _ = _regression(1)
+    state = load_state(tmp_path, "m")
+    twin.load_state_dict({k: state.pop(k) for k in twin.state_dict()})
+    other = MuonAdam(twin.named_parameters(), lr=0.05)
+    other.load(state)
+    pairs = [(_descend(model, optimiser, x, y), _descend(twin, other, x, y)) for _ in range(5)]
+    assert all(ours == pytest.approx(theirs, rel=0.1) for ours, theirs in pairs)
+
+
+def test_state_is_split_into_small_files_and_read_back(tmp_path: Path) -> None:
+    tensors = {f"t{i}": torch.full((1_000_000,), float(i)) for i in range(7)}
+    save_state(tmp_path, "big", tensors)
+    assert len(list(tmp_path.glob("big-*.safetensors"))) > 1
+    assert all(p.stat().st_size < 12 * 2**20 for p in tmp_path.iterdir())
+    back = load_state(tmp_path, "big")
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[k], tensors[k]) for k in tensors)
+
+
+def test_the_average_follows_and_swaps() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    average = Average([weight], decay=0.9)
+    with torch.no_grad():
+        weight.fill_(1.0)
+    for _ in range(200):
+        average.update()
+    average.swap()
+    assert torch.allclose(weight, torch.ones(3), atol=1e-3)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [warm_then_linear(i / 100) for i in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == pytest.approx(1.0, abs=0.02)
+    assert rates[-1] == pytest.approx(0.02)
+
+
+def test_a_token_is_owned_by_the_caption_of_its_box_and_half() -> None:
+    actors = (
+        Puppet(
+            character="cat", motions=("waving", "sitting"), x0=0.4, x1=0.4, ground=0.9, height=0.7
+        ),
+        Puppet(character="bear", motions=("dancing",), x0=1.1, x1=1.1, ground=0.9, height=0.7),
+    )
+    spec = Spec(place="city", seed=0, puppets=actors)
+    told = conditioning(spec, render([spec]).boxes[0], random.Random(0))
+    assert len(told.captions) == SLOTS
+    assert told.captions[:2] == ("a cat is waving in the city", "a cat is sitting in the city")
+    assert told.captions[3] == ""
+    assert told.captions[4] == "the city"
+    owned = told.owned.view(SLOTS, NUM_LATENTS, *GRID)
+    assert not owned[0, SECOND_HALF:].any()
+    assert not owned[1, :SECOND_HALF].any()
+    assert not owned[3].any()
+    assert torch.equal(owned[4], ~owned[:4].any(0))
+
+
+def test_boxes_never_lose_their_last_token() -> None:
+    thin = torch.tensor([[0.99, 0.99, 1.0, 1.0], [0.5, 0.5, 0.501, 0.501]])
+    assert box_tokens(thin).flatten(1).sum(1).tolist() == [1, 1]
+
+
+def test_the_bias_hides_other_captions_and_foreign_regions() -> None:
+    owned = torch.zeros(1, 2, 6, dtype=torch.bool)
+    owned[0, 0, :2] = True
+    owned[0, 1, 2:] = True
+    sees = attention_bias(owned, 3, torch.float32)[0, 0] == 0
+    assert sees[:3, :3].all()
+    assert not sees[:3, 3:6].any()
+    assert sees[6:, 6:].all()
+    assert sees[6:8, :3].all()
+    assert not sees[6:8, 3:6].any()
+
+
+def test_words_are_pieces_and_subjects_have_their_own() -> None:
+    tokenizer = make_tokenizer()
+    ids = tokenizer("a [v1] pirate is walking in the forest").input_ids
+    assert len(ids) == 9
+    assert tokenizer.unk_token_id not in ids
+    assert len({tokenizer.convert_tokens_to_ids(f"▁{t}") for t in SUBJECT_TOKENS}) == 9
+    odd = tokenizer("a zyzzyva", padding="max_length", max_length=MAX_TOKENS).input_ids
+    assert len(odd) == MAX_TOKENS
+    assert tokenizer.unk_token_id not in odd
+
+
+def test_the_autoencoder_learns_in_the_chunks_it_works_in() -> None:
+    torch.manual_seed(0)
+    vae = make_vae().eval()
+    video = torch.rand(1, 3, 25, 32, 48) * 2 - 1
+    with torch.no_grad():
+        whole = vae.decode(vae.encode(video).latent_dist.mode()).sample
+        errors, caches, start = [], (None, None), 0
+        for length in (9, 8, 8):
+            latent_frames = (length + 3) // 4
+            chunk = video[:, :, start : start + length]
+            noise = torch.zeros(1, 16, latent_frames, 4, 6)
+            _, squared, *later = Objective(vae)(chunk, noise, *caches)
+            errors.append(squared.item() * length)
+            caches, start = (later[0], later[1]), start + length
+    assert sum(errors) / 25 == pytest.approx((whole - video).square().mean().item(), rel=1e-4)
+
+
+def test_caches_carry_no_gradients() -> None:
+    vae = make_vae()
+    noise = torch.zeros(1, 16, 3, 4, 6)
+    _, _, seen, drawn = Objective(vae)(torch.zeros(1, 3, 9, 32, 48), noise, None, None)
+
+    def tensors(cache: object) -> list[torch.Tensor]:
+        if isinstance(cache, dict):
+            return [tensor for part in cache.values() for tensor in tensors(part)]
+        return [cache] if isinstance(cache, torch.Tensor) else []
+
+    assert tensors(seen)
+    assert tensors(drawn)
+    assert not any(t.requires_grad for t in tensors(seen) + tensors(drawn))
+
+
+def test_noise_levels_come_to_count_alike() -> None:
+    levels = Levels("cpu")
+    steps = torch.arange(0, 1000, 10)
+    truth = torch.where(steps < 500, 0.01, 0.4)
+    for _ in range(600):
+        levels.balance(steps, truth)
+    losses = truth.clone().requires_grad_()
+    total = levels.balance(steps, losses)
+    assert total.item() == pytest.approx(truth.mean().item(), rel=0.02)
+    total.backward()
+    assert losses.grad is not None
+    pull = losses.grad * truth
+    assert torch.allclose(pull, pull[0].expand_as(pull), rtol=0.02)
+
+
+def test_rows_of_the_mask_are_aligned() -> None:
+    owned = torch.ones(2, SLOTS, 54, dtype=torch.bool)
+    bias = attention_bias(owned, MAX_TOKENS, torch.bfloat16)
+    assert bias.shape[-1] % 16 != 0, "or the test tests nothing"
+    assert bias.stride(-2) % 16 == 0

@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipelines.plan import Box, Character, KeyFrame, Layout, Region, Scene, Story, StoryPlan, slug
+
+HERE = Box(left=0.1, top=0.1, right=0.5, bottom=1.0)
+
+
+def scene(motions: tuple[str, ...]) -> Scene:
+    regions = tuple(Region.of("Ann", m, f"a witch is {m} in the forest", HERE) for m in motions)
+    frames = tuple(KeyFrame(regions=(r,)) for r in regions for _ in range(6 // len(regions)))
+    return Scene(
+        place="forest",
+        narration=" ".join(f"Ann is {m}." for m in motions),
+        motions=motions,
+        layout=Layout(background="the forest", key_frames=frames),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "identity"),
+    [("The Girl Witch", "girl-witch"), ("running", "running"), ("Zoë  O'Hara", "zoë-o-hara")],
+)
+def test_slug_makes_ids(text: str, identity: str) -> None:
+    assert slug(text) == identity
+
+
+@given(st.text(max_size=40))
+def test_slug_is_idempotent_or_refuses(text: str) -> None:
+    try:
+        identity = slug(text)
+    except ValueError:
+        return
+    assert identity
+    assert slug(identity) in {identity, identity.removeprefix("the-").removeprefix("a-")}
+
+
+@pytest.mark.parametrize(
+    "edges", [(0.5, 0, 0.5, 1), (0.6, 0, 0.5, 1), (0, 0, 1, 1.2), (-1, 0, 1, 1)]
+)
+def test_bad_boxes_are_refused(edges: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError):
+        Box(left=edges[0], top=edges[1], right=edges[2], bottom=edges[3])
+
+
+def test_box_algebra() -> None:
+    other = Box(left=0.4, top=0.0, right=0.9, bottom=0.5)
+    both = HERE.intersection(other)
+    assert both == Box(left=0.4, top=0.1, right=0.5, bottom=0.5)
+    assert HERE.union(other).edges == (0.1, 0.0, 0.9, 1.0)
+    assert HERE.intersection(Box(left=0.5, top=0, right=1, bottom=1)) is None
+    assert HERE.area == pytest.approx(0.36)
+
+
+def test_a_region_moves_by_id() -> None:
+    assert Region.of("Ann", "none", "Ann in the forest", HERE).motion_id is None
+    with pytest.raises(ValidationError, match="a region that moves has an id"):
+        Region(entity_id="ann", entity="Ann", motion="walking", caption="x", box=HERE)
+
+
+def test_plan_lists_its_needs_once_and_round_trips() -> None:
+    plan = StoryPlan(
+        topic="A day",
+        characters=("Ann",),
+        scenes=(scene(("walking", "waving")), scene(("waving", "sitting"))),
+    )
+    assert plan.motion_ids == ("walking", "waving", "sitting")
+    assert plan.motions == {m: m for m in plan.motion_ids}
+    assert list(plan.motions) == list(plan.motion_ids)
+    assert plan.entity_ids == ("ann",)
+    assert StoryPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_unknown_keys_and_short_layouts_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        StoryPlan.model_validate({"topic": "x", "characters": [], "scenes": [], "mood": "dark"})
+    with pytest.raises(ValidationError):
+        Layout(background="the forest", key_frames=(KeyFrame(),) * 5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"topic": "  "}, {"num_scenes": 0}, {"num_scenes": 200}, {"characters": ()}]
+)
+def test_bad_stories_are_refused(change: dict[str, object]) -> None:
+    good = {"topic": "x", "characters": (Character(name="Ann", phrase="witch"),), "num_scenes": 3}
+    assert Story.model_validate(good).character("ann") is not None
+    with pytest.raises(ValidationError):
+        Story.model_validate(good | change)
+
+
+def test_two_characters_of_one_name_are_refused() -> None:
+    cast = (Character(name="Ann", phrase="witch"), Character(name="ann", phrase="bear"))
+    with pytest.raises(ValidationError, match="share a name"):
+        Story(topic="x", characters=cast, num_scenes=1)

@@ -1,0 +1,38 @@
+"""A tiny studio of real classes, once for the whole run."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serve.logs import HOUSE
+from tests.cluster.samples import sample_plan
+from tests.cluster.tiny_studio import write_studio
+from tests.serve.scripted_planner import scripted_planner
+from tests.serve.server import write_profile
+
+
+@pytest.fixture(autouse=True)
+def house_log() -> Iterator[None]:
+    """Who makes a replica in this process turns its log over to Serve: only for one test."""
+    house = logging.getLogger(HOUSE)
+    before = house.level, house.handlers, house.propagate
+    yield
+    house.level, house.handlers, house.propagate = before
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models, cast, ``tiny.yaml`` and ``plan.json``."""
+    folder = tmp_path_factory.mktemp("studio")
+    write_studio(folder)
+    (folder / "plan.json").write_text(sample_plan().model_dump_json())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serving_profile(studio: Path) -> Iterator[Path]:
+    """The tiny profile with somebody who plans."""
+    with scripted_planner() as url:
+        yield write_profile(studio, url)

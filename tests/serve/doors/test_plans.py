@@ -1,0 +1,100 @@
+"""Plans are edited by who has read them, when nothing is under way."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from serve.doors.examples import PLAN
+from tests.serve.doors.house import finish
+
+
+def edited(**changes: Any) -> dict[str, Any]:
+    plan = copy.deepcopy(PLAN)
+    plan["scenes"][0].update(changes)
+    return plan
+
+
+@pytest.fixture
+def story(alice, ledger) -> str:
+    story_id = alice.order(characters=["pirate"], num_scenes=1)
+    finish(ledger, story_id, PLAN)
+    return story_id
+
+
+def test_a_plan_is_there_when_it_is_planned(alice, ledger):
+    story = alice.order()
+    answer = alice("GET", f"/v1/stories/{story}/plan")
+    assert (answer.status_code, answer.json()["type"][-9:]) == (409, "too-early")
+    ledger.take(1)
+    tag = ledger.show_plan(story, PLAN)
+    answer = alice("GET", f"/v1/stories/{story}/plan")
+    assert answer.json() == PLAN
+    assert answer.headers["etag"] == f'"{tag}"'
+    for seen in (f'"{tag}"', f'W/"{tag}"', f'"x", "{tag}"', "*"):
+        headers = {"If-None-Match": seen}
+        again = alice("GET", f"/v1/stories/{story}/plan", headers=headers)
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_an_edit_begins_a_new_revision(alice, ledger, story):
+    tag = alice("GET", f"/v1/stories/{story}/plan").headers["etag"]
+    plan = edited(narration="At noon the pirate is bowing.")
+    path = f"/v1/stories/{story}/plan"
+    answer = alice("PUT", path, json=plan, headers={"If-Match": tag})
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["state"], answer.json()["revision"]) == ("accepted", 2)
+    assert answer.headers["etag"] not in ("", tag)
+    assert ledger.story(story).plan == plan
+    assert alice("PUT", path, json=plan, headers={"If-Match": tag}).status_code == 409
+    finish(ledger, story)
+    stale = alice("PUT", path, json=plan, headers={"If-Match": tag})
+    assert (stale.status_code, stale.json()["type"][-12:]) == (412, "plan-changed")
+    fresh = alice("PUT", path, json=plan, headers={"If-Match": answer.headers["etag"]})
+    assert (fresh.status_code, fresh.json()["revision"]) == (202, 3)
+
+
+@pytest.mark.parametrize("tag", ["", '""', "x", 'W/"TAG"', "TAG", '"TAGx"', '"TAG', "\xe9"])
+def test_only_the_very_tag_matches(alice, story, tag):
+    own = alice("GET", f"/v1/stories/{story}/plan").headers["etag"].strip('"')
+    headers = {"If-Match": tag.replace("TAG", own).encode("latin-1")}
+    answer = alice("PUT", f"/v1/stories/{story}/plan", json=PLAN, headers=headers)
+    assert answer.status_code == 412
+
+
+def test_an_edit_says_what_it_is_an_edit_of(alice, bob, story):
+    path = f"/v1/stories/{story}/plan"
+    assert alice("PUT", path, json=PLAN).status_code == 428
+    assert bob("PUT", path, json=PLAN).status_code == 404
+    assert bob("PUT", path, json=PLAN, headers={"If-Match": "*"}).status_code == 404
+    assert alice("PUT", path, json=PLAN, headers={"If-Match": "*"}).status_code == 202
+
+
+def test_what_is_under_way_is_not_edited(alice, ledger):
+    story = alice.order()
+    ledger.take(1)
+    tag = ledger.show_plan(story, PLAN)
+    for given in (f'"{tag}"', '"another"'):
+        headers = {"If-Match": given}
+        answer = alice("PUT", f"/v1/stories/{story}/plan", json=PLAN, headers=headers)
+        assert (answer.status_code, answer.json()["type"][-9:]) == (409, "under-way")
+
+
+@pytest.mark.parametrize(
+    ("plan", "pointer", "words"),
+    [
+        (edited(place=""), "#/scenes/0/place", "at least 1"),
+        (edited(path="/etc/passwd"), "#/scenes/0/path", "not permitted"),
+        (edited(narration="nul \0"), "#", "control"),
+        (edited(narration="Nobody moves."), "#/scenes/0", "rule 5"),
+        ({**PLAN, "scenes": []}, "#/scenes", "at least 1"),
+        ({**PLAN, "scenes": PLAN["scenes"] * 6}, "#/scenes", "at most 5"),
+    ],
+)
+def test_a_bad_plan_stops_at_the_door(alice, ledger, story, plan, pointer, words):
+    headers = {"If-Match": "*"}
+    answer = alice("PUT", f"/v1/stories/{story}/plan", json=plan, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert words in answer.json()["errors"][0]["detail"]
+    assert ledger.story(story).revision == 1

@@ -1,0 +1,165 @@
+"""Whole films from the command line: made once, repeated at once, gone on with after any kill."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.artifacts import LocalStore
+from cluster.local import leftovers
+from cluster.workdir import WorkDir
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+PARTS = ("mp4", "png", "json")
+STAGES = ("corpus", "clip library", "prior of", "scene", "film")
+"""Beginnings of step labels, in the order of the film."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A film command, ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def command(studio: Path, folder: Path, *words: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "serve.cli", "film", "a day", "--json"),
+        *("--plan", str(studio / "plan.json"), "--profile", str(studio / "tiny.yaml")),
+        *("--work-dir", str(folder / "work"), "--output", str(folder / "film.mp4"), *words),
+    ]
+
+
+def film(studio: Path, folder: Path, *words: str) -> Run:
+    started = time.monotonic()
+    ended = subprocess.run(
+        command(studio, folder, *words), capture_output=True, text=True, check=False
+    )
+    return Run(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        part: hashlib.sha256((folder / f"film.{part}").read_bytes()).hexdigest() for part in PARTS
+    }
+
+
+def published(folder: Path) -> list[str]:
+    log = LocalStore(folder / "work" / "artifacts").log()
+    assert {line["event"] for line in log} == {"published"}
+    return [line["artifact"] for line in log]
+
+
+@pytest.fixture(scope="module")
+def finished(studio, tmp_path_factory) -> Path:
+    """A folder with a film that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("finished")
+    made = film(studio, folder)
+    assert made.code == 0, made.err
+    told = json.loads(made.out)
+    assert len(told["made_now"]) == 11
+    assert [prior["label"] for prior in told["priors"]] == [
+        *("prior of pirate", "prior of bowing", "prior of kicking")
+    ]
+    assert set(told["files"]) == {"film.mp4", "film.png", "film.json"}
+    return folder
+
+
+def test_it_opens_with_what_it_will_do(studio, finished, tmp_path):
+    (tmp_path / "work").symlink_to(finished / "work")
+    made = film(studio, tmp_path, "--seed", "3", "--no-priors", "--no-regions")
+    assert made.code == 0, made.err
+    opening = " ".join(made.err.split())
+    assert 'Filming "a day" with pirate, witch: 3 scenes. To do: 3 scenes' in opening
+    assert "in all" in opening
+
+
+def test_the_same_command_gives_the_same_bytes_at_once(studio, finished):
+    before, log = hashes(finished), published(finished)
+    again = film(studio, finished)
+    assert again.code == 0
+    assert json.loads(again.out)["made_now"] == []
+    assert again.seconds < 30
+    assert hashes(finished) == before
+    assert published(finished) == log
+
+
+def test_another_seed_makes_scenes_and_nothing_else(studio, finished, tmp_path):
+    (tmp_path / "work").symlink_to(finished / "work")
+    other = film(studio, tmp_path, "--seed", "1")
+    assert other.code == 0, other.err
+    kinds = Counter(name.rpartition("-")[0] for name in json.loads(other.out)["made_now"])
+    assert kinds == {"scene": 3, "film": 1}
+    assert hashes(tmp_path)["mp4"] != hashes(finished)["mp4"]
+
+
+def test_nothing_runs_on_afterwards(finished):
+    assert leftovers(WorkDir(finished / "work")) == []
+
+
+def killed_in(stage: str, words: list[str], *, with_ray: bool) -> str:
+    """Run a command until a step of this stage is under way, and kill it; what it said."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if re.match(rf"{stage}.*: running", line):
+            break
+    time.sleep(0.3)
+    family = psutil.Process(process.pid).children(recursive=True) if with_ray else []
+    os.kill(process.pid, signal.SIGKILL)
+    for member in family:
+        if member.is_running():
+            member.kill()
+    process.wait()
+    return said
+
+
+def test_killed_in_every_stage_it_goes_on_and_does_nothing_twice(studio, finished, tmp_path):
+    words = command(studio, tmp_path)
+    for number, stage in enumerate(STAGES):
+        said = killed_in(stage, words, with_ray=number % 2 == 1)
+        assert f"{stage}" in said, said
+    last = film(studio, tmp_path)
+    assert last.code == 0, last.err
+    names = published(tmp_path)
+    assert len(names) == len(set(names)) == 11
+    assert sorted(names) == sorted(set(published(finished)) & set(names))
+    assert hashes(tmp_path)["mp4"] == hashes(finished)["mp4"]
+    assert leftovers(WorkDir(tmp_path / "work")) == []
+
+
+def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path):
+    (tmp_path / "work").symlink_to(finished / "work")
+    slow = tmp_path / "slow.yaml"  # its scenes are not over before the interrupt comes
+    tiny = str(studio / "tiny.yaml")
+    slow.write_text(f"extends: {tiny}\nname: slow\nrender: {{num_steps: 300}}\n")
+    words = command(studio, tmp_path, "--profile", str(slow))
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "scene" in line and "running" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        err.strip().splitlines()[-1] == "dreamrunner: stopped; the same command goes on from here"
+    )
+    assert "Traceback" not in err
+    assert leftovers(WorkDir(finished / "work")) == []
