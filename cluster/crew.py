@@ -131,7 +131,6 @@ class Crew:
     async def _try(self, step: Step, tenant: Tenant) -> float:
         """Do the step, again if workers die under it; the seconds of the try that did."""
         share = self._resources.share(step.role)
-        causes: tuple[type[Exception], ...] = (*deaths(), _QuietDeathError)
         for attempt in range(1, share.attempts + 1):
             try:
                 async with self._pool(step.role).lease(tenant) as seat:
@@ -139,7 +138,7 @@ class Crew:
                     if not self._store.has(step.artifact):
                         raise _QuietDeathError("it ended without a word and without a result")
                     return seconds
-            except causes as death:
+            except (*deaths(), _QuietDeathError) as death:
                 if attempt == share.attempts:
                     last = f"{type(death).__name__}: {str(death).strip().splitlines()[0]}"
                     raise StepError(

@@ -51,6 +51,10 @@ class LocalRay:
         self._work = work
         self._machine = machine
         self._ray: Any = None
+        # Here, not in `start`: Ray reads these once a process, when it is first imported, and the
+        # token stays the same from one start to the next.
+        os.environ.update({**_ENVIRONMENT, MARK: str(work.root.resolve())})
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     def start(self) -> ModuleType:
         """Start it unless it runs, and give the ``ray`` module, connected.
@@ -58,10 +62,6 @@ class LocalRay:
         Call it from a thread that outlives it: the kernel ends Ray with the thread that made it.
         """
         if self._ray is None:
-            mark = {MARK: str(self._work.root.resolve())}
-            os.environ.update({**_ENVIRONMENT, **mark})
-            # Ray reads the token once a process, so it stays the same from one start to the next.
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             self._ray = self._connect()
         module: ModuleType = self._ray
         return module

@@ -1,0 +1,35 @@
+"""The Ray of a work folder starts whatever was imported before it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from cluster.local import LocalRay
+from cluster.resources import Machine
+from cluster.workdir import WorkDir
+
+local = LocalRay(WorkDir(Path(sys.argv[1])), Machine())
+import ray  # as a step does that looks up Ray's exceptions while another step starts it
+assert local.start().cluster_resources()["CPU"] == 2
+local.stop()
+"""
+
+
+@pytest.mark.slow
+def test_it_starts_though_ray_was_imported_before(tmp_path: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path)],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
