@@ -65,19 +65,23 @@ class MuonAdam:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """Apply the gradients at `scale` times the peak learning rate, and drop them."""
+        """Apply the gradients at `scale` times the peak learning rate, and drop them.
+
+        What has no gradient stays as it is.
+        """
         self._steps += 1
         lr = self.lr * scale
         for shape, parameters in self._stacks.items():
-            grads = torch.stack([p.grad.reshape(shape) for p in parameters if p.grad is not None])
+            if all(p.grad is None for p in parameters):
+                continue
+            grads = torch.stack([_gradient(p).reshape(shape) for p in parameters])
             velocity = self._velocity[shape]
             velocity.lerp_(grads, 1 - self._momentum)
             update = orthogonalise(grads.lerp(velocity, self._momentum)).float()
             update *= 0.2 * math.sqrt(max(shape)) * lr
-            if self.weight_decay:
-                torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
             for one, p in zip(update.unbind(), parameters, strict=True):
-                p.sub_(one.view_as(p))
+                if p.grad is not None:
+                    p.mul_(1 - lr * self.weight_decay).sub_(one.view_as(p))
         self._step_adam(lr)
         self.drop()
 
@@ -87,17 +91,19 @@ class MuonAdam:
             p.grad = None
 
     def _step_adam(self, lr: float) -> None:
-        if not self._adam:
+        moved = [i for i, p in enumerate(self._adam) if p.grad is not None]
+        if not moved:
             return
         beta1, beta2 = self._betas
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self._adam]
-        torch._foreach_lerp_(self._first, grads, 1 - beta1)
-        torch._foreach_mul_(self._second, beta2)
-        torch._foreach_addcmul_(self._second, grads, grads, 1 - beta2)
+        grads = [_gradient(self._adam[i]) for i in moved]
+        first, second = [self._first[i] for i in moved], [self._second[i] for i in moved]
+        torch._foreach_lerp_(first, grads, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
         correction = math.sqrt(1 - beta2**self._steps) / (1 - beta1**self._steps)
-        scale = torch._foreach_sqrt(self._second)
+        scale = torch._foreach_sqrt(second)
         torch._foreach_add_(scale, 1e-8)
-        torch._foreach_addcdiv_(self._adam, self._first, scale, -lr * correction)
+        torch._foreach_addcdiv_([self._adam[i] for i in moved], first, scale, -lr * correction)
 
     def state(self) -> dict[str, Tensor]:
         """Everything a resumed run needs beside the weights themselves."""
@@ -114,6 +120,10 @@ class MuonAdam:
         for i, (first, second) in enumerate(zip(self._first, self._second, strict=True)):
             first.copy_(state[f"first.{i}"])
             second.copy_(state[f"second.{i}"])
+
+
+def _gradient(p: Tensor) -> Tensor:
+    return torch.zeros_like(p) if p.grad is None else p.grad
 
 
 def warm_then_linear(done: float, *, warm_up: float = 0.02, floor: float = 0.02) -> float:

@@ -3,7 +3,7 @@
 Trained on latents of rendered videos, two steps in three with one caption a video, one in three
 with a caption a region under DreamRunner's attention mask (zero-shot, two regions at once merge
 their characters). Held-out characters and motions are in no video and no caption it sees.
-Runs on every GPU of the machine, the same global batch on one as on many.
+Runs on every GPU of the machine, each with a batch of its own.
 """
 
 import json
@@ -37,8 +37,9 @@ from miniature.world import NUM_FRAMES, SIZE_PX, Spec, render, sample_spec
 
 log = logging.getLogger("miniature.base")
 
-NUM_STEPS = 24_000
-GLOBAL_BATCH = 256
+NUM_STEPS = 16_000
+BATCH = 128
+"""Videos a step on each GPU."""
 FIRST_VIDEOS = 8_192
 MAX_VIDEOS = 65_536
 REFRESH_EVERY = 40
@@ -274,7 +275,7 @@ class _Trainer:
         self.null = self.source.tokens([""])
         self.average = Average(self.model.parameters(), decay=0.9995)
         self.alphas = make_scheduler().alphas_cumprod.float().to(self.device)
-        self.batch = 2 if run.tiny else GLOBAL_BATCH // world
+        self.batch = 2 if run.tiny else BATCH
         if self.kind == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")

@@ -3,8 +3,10 @@
 Trained as it works: on whole frames, chunk after chunk of whole videos, each with the frames cached
 from the one before (without gradients through them). What follows the first chunk meets cached
 frames and other group norms: trained on first chunks alone it decodes later ones 8 dB worse, on
-the first two 2 dB worse from the third on. It sees every character and motion (an autoencoder is
-no prior: what is held out is held out of the transformer).
+the first two 2 dB worse from the third on. The last steps are the decoder's alone: the encoder is
+done long before it, and latents that no longer move let the video model train meanwhile. It sees
+every character and motion (an autoencoder is no prior: what is held out is held out of the
+transformer).
 """
 
 import logging
@@ -27,11 +29,15 @@ from miniature.world import NUM_FRAMES, SIZE_PX, render, sample_spec
 log = logging.getLogger("miniature.vae")
 
 NUM_STEPS = 12_000
+DECODER_FROM = 6_800
+"""From this step on the encoder is fixed."""
 BATCH = 16
 CHUNK_FRAMES = 8
 """The chunks `AutoencoderKLCogVideoX` works in: 9 frames (3 latent frames), then 8 (2) each."""
 LEARNING_RATE = 2e-3
 KL_WEIGHT = 3e-4
+LATE_NOISE = 0.5
+"""Share of the posterior's spread that the decoder alone trains under; sampled latents err too."""
 EVERYONE = (*CHARACTERS, PERSON)
 
 
@@ -99,6 +105,23 @@ class Objective(nn.Module):
         squared = error.square().mean()
         loss = error.abs().mean() + 10 * squared + KL_WEIGHT * kl
         return loss, squared, _detached(seen), _detached(drawn)
+
+
+class DecoderObjective(Objective):
+    """Reconstruction alone, from latents of an encoder that stays as it is."""
+
+    def forward(
+        self, pixels: Tensor, noise: Tensor, seen: Cache, drawn: Cache
+    ) -> tuple[Tensor, Tensor, Cache, Cache]:
+        """As `Objective.forward`; the squared error weighs more, as PSNR does."""
+        with torch.no_grad():
+            moments, seen = self.vae.encoder(pixels, conv_cache=seen)
+            mean, log_variance = moments.float().chunk(2, dim=1)
+            latents = mean + LATE_NOISE * (0.5 * log_variance.clamp(-30, 20)).exp() * noise
+        decoded, drawn = self.vae.decoder(latents, conv_cache=drawn)
+        error = decoded.float() - pixels
+        squared = error.square().mean()
+        return 0.25 * error.abs().mean() + 10 * squared, squared, seen, _detached(drawn)
 
 
 class _Pool:
@@ -180,29 +203,29 @@ def _save(vae: AutoencoderKLCogVideoX, folder: Path, scaling_factor: float) -> N
 def train(run: Run) -> dict[str, float]:
     """Train the autoencoder; bar: 33 dB on held-out videos."""
     generator = seed_all(run.seed)
-    steps, pool_size, shown = (5, 16, 1) if run.tiny else (NUM_STEPS, 512, 32)
+    pool_size, shown = (16, 1) if run.tiny else (512, 32)
     vae = make_vae().to(run.device)
     on_gpu = run.device == "cuda"
     if on_gpu:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         channels_last(vae)
-    optimiser = MuonAdam(
-        vae.named_parameters(), lr=LEARNING_RATE, plain=("conv_in", "conv_out", "conv_y", "conv_b")
-    )
+    optimiser = _optimiser(vae)
     first = _resume(run, vae, optimiser)
+    steps = first + 5 if run.tiny else NUM_STEPS
     average = Average(vae.parameters())
-    objective = Objective(vae)
-    # Five chunks in six have these shapes; compiling the first one's too would take a minute more.
-    later = torch.compile(objective, dynamic=False) if on_gpu else objective
     pool = _Pool(run, pool_size)
     stream = _Stream(pool, generator)
+    eager, compiled = _objectives(vae, run, first)
     start, step = time.monotonic(), first
     for step in range(first, steps):
+        if step == DECODER_FROM and step > first:
+            eager, compiled = _objectives(vae, run, step)
         if step % 8 == 7:
             pool.refresh()
         pixels = stream.next_chunk()
-        work = objective if stream.caches[0] is None else later
+        # Five chunks in six have the later shape; compiling the first's too takes a minute more.
+        work = eager if stream.caches[0] is None else compiled
         latent_shape = (len(pixels), 16, (pixels.shape[2] + 3) // 4, *(s // 8 for s in SIZE_PX))
         noise = torch.randn(latent_shape, device=run.device)
         with torch.autocast(run.device, torch.bfloat16):
@@ -211,20 +234,43 @@ def train(run: Run) -> dict[str, float]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         spent = (time.monotonic() - start) / (60 * run.minutes)
-        before = first / steps
-        optimiser.step(warm_then_linear(max(step / steps, before + (1 - before) * spent)))
+        optimiser.step(warm_then_linear(_done(run, first, step, steps, spent)))
         average.update()
         if step % 250 == 0:
             db = -10 * math.log10(squared.item() / 4)
             log.info("step %d of %d: %.2f dB, %.0f s", step, steps, db, time.monotonic() - start)
         if spent >= 1:
             break
-    average.swap()
+    if not run.pause:
+        average.swap()
     db, mean, deviation = psnr_db(vae.eval(), run, shown)
     save_state(run.state, "vae", vae.state_dict())
     save_state(run.state, "vae_optimiser", optimiser.state() | {"step": torch.tensor(step + 1)})
     _save(vae, run.out / "vae", 1.0 / deviation)
     return {"psnr_db": db, "latent_mean": mean, "latent_std": deviation, "steps": step + 1.0}
+
+
+def _objectives(vae: AutoencoderKLCogVideoX, run: Run, step: int) -> tuple[nn.Module, nn.Module]:
+    """What is trained from this step on, as it is and compiled."""
+    late = step >= DECODER_FROM
+    vae.encoder.requires_grad_(not late)
+    objective = DecoderObjective(vae) if late else Objective(vae)
+    if run.device != "cuda":
+        return objective, objective
+    return objective, torch.compile(objective, dynamic=False)  # type: ignore[return-value]
+
+
+def _done(run: Run, first: int, step: int, steps: int, spent: float) -> float:
+    """How far the schedule is: by steps, or by the clock where that would not end in time."""
+    if run.pause:
+        return step / steps
+    before = first / steps
+    return max(step / steps, before + (1 - before) * spent)
+
+
+def _optimiser(vae: AutoencoderKLCogVideoX) -> MuonAdam:
+    plain = ("conv_in", "conv_out", "conv_y", "conv_b")
+    return MuonAdam(vae.named_parameters(), lr=LEARNING_RATE, plain=plain)
 
 
 def _resume(run: Run, vae: AutoencoderKLCogVideoX, optimiser: MuonAdam) -> int:
