@@ -19,7 +19,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 film: setup
-	$(BIN)/dreamrunner film "$(TOPIC)" --plan examples/plans/pirates_day.json --output film.mp4
+	$(BIN)/dreamrunner film "$(TOPIC)" --output film.mp4
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
