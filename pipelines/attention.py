@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.region_layout import RaggedPart, RegionLayout, dense_mask, words_of
+from pipelines.region_tables import RegionTables
 
 Implementation = Literal["factorised", "dense"]
 
@@ -45,16 +46,70 @@ def region_attention(
     if implementation == "dense":
         mask = dense_mask(layout)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        tables = layout.tables if len(query) == 1 else RegionTables.build([layout] * len(query))
+        return fused_region_attention(query, key, value, layout.num_text, tables)
     return _factorised(query, key, value, layout)
+
+
+def fused_region_attention(
+    query: Tensor, key: Tensor, value: Tensor, num_text: int, tables: RegionTables
+) -> Tensor:
+    """`region_attention` of B scenes, which may differ, in one call that `torch.compile` keeps
+    whole: no shape in it depends on a layout but the tables' lengths."""
+    return _fused(query, key, value, num_text, tables.text_length, *tables.tensors)
+
+
+@torch.library.custom_op("dreamrunner::region_attention", mutates_args=())
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_text: int,
+    text_length: int,
+    tiles: Tensor,
+    captions: Tensor,
+    items: Tensor,
+    keys: Tensor,
+    item_ends: Tensor,
+) -> Tensor:
+    tables = RegionTables(text_length, tiles, captions, items, keys, item_ends)
+    out = _empty_rows(query)
+    visual, lse = attention_with_lse(*(x[:, :, num_text:] for x in (query, key, value)))
+    if query.is_cuda:
+        from pipelines.region_kernels import caption_rows, visual_rows  # needs Triton
+    else:
+        from pipelines.region_walk import caption_rows, visual_rows
+    visual_rows(query, key, value, visual, lse, out, tables)
+    caption_rows(query, key, value, out, tables)
+    return out
+
+
+@_fused.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_text: int,
+    text_length: int,
+    tiles: Tensor,
+    captions: Tensor,
+    items: Tensor,
+    keys: Tensor,
+    item_ends: Tensor,
+) -> Tensor:
+    return _empty_rows(query)
+
+
+def _empty_rows(query: Tensor) -> Tensor:
+    """As (B, S, h, D) in memory: what comes next is a projection of all heads together."""
+    scenes, heads, tokens, width = query.shape
+    return query.new_empty(scenes, tokens, heads, width).transpose(1, 2)
 
 
 def _factorised(query: Tensor, key: Tensor, value: Tensor, layout: RegionLayout) -> Tensor:
     text = layout.num_text
     out, lse = attention_with_lse(query[:, :, text:], key[:, :, text:], value[:, :, text:])
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return torch.stack(
-            [_with_ragged(*x, layout) for x in zip(query, key, value, out, lse, strict=True)]
-        )
     parts = [_caption_rows(query, key, value, layout, i) for i in range(layout.num_conditions)]
     for group in layout.groups:
         rows = slice(group.start, group.stop)
