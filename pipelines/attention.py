@@ -9,12 +9,14 @@ Visual tokens come sorted (`pipelines.region_layout`), so tokens with the same c
 slice. Shapes: B batch, h heads, S = N * L + V, D head width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.region_layout import RaggedPart, RegionLayout, dense_mask, words_of
 from pipelines.region_tables import RegionTables
@@ -80,8 +82,9 @@ def _fused(
         from pipelines.region_kernels import caption_rows, visual_rows  # needs Triton
     else:
         from pipelines.region_walk import caption_rows, visual_rows
-    visual_rows(query, key, value, visual, lse, out, tables)
-    caption_rows(query, key, value, out, tables)
+    with torch.cuda.device_of(query):
+        visual_rows(query, key, value, visual, lse, out, tables)
+        caption_rows(query, key, value, out, tables)
     return out
 
 
@@ -144,6 +147,19 @@ def merge(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> Tensor:
     """Attention over two disjoint key sets from each one's output and log-sum-exp."""
     share = torch.sigmoid(other_lse.float() - lse.float()).unsqueeze(-1)
     return torch.lerp(out.float(), other.float(), share).to(out.dtype)
+
+
+@contextmanager
+def fastest_attention() -> Iterator[None]:
+    """Within it, ordinary unmasked attention takes the kernel that is fastest on a GPU."""
+    order = [
+        SDPBackend.CUDNN_ATTENTION,
+        SDPBackend.FLASH_ATTENTION,
+        SDPBackend.EFFICIENT_ATTENTION,
+        SDPBackend.MATH,
+    ]
+    with sdpa_kernel(order, set_priority=True):
+        yield
 
 
 def attention_with_lse(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

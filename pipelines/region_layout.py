@@ -6,7 +6,7 @@ slice all the way through the network. `pipelines.attention` computes with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -79,6 +79,10 @@ class RegionLayout:
     def slices_of(self) -> tuple[tuple[slice, ...], ...]:
         """For each caption, the slices of sorted visual tokens it covers (neighbours joined)."""
         return tuple(_slices(self.groups, i) for i in range(self.num_conditions))
+
+    def to(self, device: torch.device) -> "RegionLayout":
+        """The same layout on another device."""
+        return replace(self, order=self.order.to(device), inverse=self.inverse.to(device))
 
     @cached_property
     def tables(self) -> RegionTables:
