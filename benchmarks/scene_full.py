@@ -3,6 +3,7 @@
     python -m benchmarks.scene_full                    # one GPU
     python -m benchmarks.scene_full --gpus 2           # the guidance split, and two replicas
     python -m benchmarks.scene_full --parts step       # of: adapters step scene vae vae-compiled
+                                                       # with two GPUs: split replicas
 
 A plain compiled step and ours (9 conditions, 4 adapters of rank 32) in one run; a scene of 50
 steps, 49 frames, 480 x 720, 5 conditions and 4 adapters, decoding included. ``--tiny`` runs it
@@ -49,6 +50,7 @@ TINY = BackboneShape(
     vae_channels=(8, 8, 16, 16),
 )
 MOTIONS = ("walking", "sitting")
+PARTS = ["adapters", "step", "scene", "vae", "split", "replicas"]
 
 
 def new_backbone(tiny: bool, device: str) -> Backbone:
@@ -363,7 +365,10 @@ def one_gpu(report: Report, args: argparse.Namespace) -> None:
 
 
 def two_gpus(report: Report, args: argparse.Namespace) -> None:
-    report.attempt("replicas", lambda: replicas(report, args))
+    if "replicas" in args.parts:
+        report.attempt("replicas", lambda: replicas(report, args))
+    if "split" not in args.parts:
+        return
     scenes = Scenes(_backbone(args), args.steps)
     helper = scenes.backbone.twin("cuda:1" if CUDA else "cpu")
     report.attempt("guidance split: step", lambda: scenes.split_steps(helper, args.repeats))
@@ -375,7 +380,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small model, on any machine")
     parser.add_argument("--compile", action="store_true", help="compile on a CPU too")
     parser.add_argument("--gpus", type=int, choices=[1, 2], default=1)
-    parser.add_argument("--parts", nargs="+", default=["adapters", "step", "scene", "vae"])
+    parser.add_argument("--parts", nargs="+", default=PARTS)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--replica-steps", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5)
