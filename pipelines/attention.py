@@ -11,13 +11,15 @@ slice. Shapes: B batch, h heads, S = N * L + V, D head width.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pipelines import region_walk
 from pipelines.region_layout import RaggedPart, RegionLayout, dense_mask, words_of
 from pipelines.region_tables import RegionTables
 
@@ -59,7 +61,9 @@ def fused_region_attention(
 ) -> Tensor:
     """`region_attention` of B scenes, which may differ, in one call that `torch.compile` keeps
     whole: no shape in it depends on a layout but the tables' lengths."""
-    return _fused(query, key, value, num_text, tables.text_length, *tables.tensors)
+    length = tables.text_length
+    out: Tensor = _fused(query, key, value, num_text, length, *tables.tensors)
+    return out
 
 
 @torch.library.custom_op("dreamrunner::region_attention", mutates_args=())
@@ -78,13 +82,12 @@ def _fused(
     tables = RegionTables(text_length, tiles, captions, items, keys, item_ends)
     out = _empty_rows(query)
     visual, lse = attention_with_lse(*(x[:, :, num_text:] for x in (query, key, value)))
+    rows: Any = region_walk
     if query.is_cuda:
-        from pipelines.region_kernels import caption_rows, visual_rows  # needs Triton
-    else:
-        from pipelines.region_walk import caption_rows, visual_rows
-    with torch.cuda.device_of(query):
-        visual_rows(query, key, value, visual, lse, out, tables)
-        caption_rows(query, key, value, out, tables)
+        rows = import_module("pipelines.region_kernels")  # needs Triton
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
+        rows.visual_rows(query, key, value, visual, lse, out, tables)
+        rows.caption_rows(query, key, value, out, tables)
     return out
 
 

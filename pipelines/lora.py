@@ -144,7 +144,8 @@ class AdaptedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         path = self.path
-        return adapted_linear(x, self.weight, self.bias, path.down, path.up, path.gate)
+        out: Tensor = adapted_linear(x, self.weight, self.bias, path.down, path.up, path.gate)
+        return out
 
 
 @contextmanager

@@ -52,10 +52,12 @@ class RegionTables:
         items, keys, ends = _items(layouts, chunk)
         device = first.order.device
         return cls(
-            first.text_length,
-            *(_table(rows, device) for rows in (tiles, captions, items)),
-            keys.to(device),
-            _table(ends, device),
+            text_length=first.text_length,
+            tiles=_table(tiles, device),
+            captions=_table(captions, device),
+            items=_table(items, device),
+            keys=keys.to(device),
+            item_ends=_table(ends, device),
         )
 
     @property
