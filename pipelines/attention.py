@@ -9,14 +9,19 @@ Visual tokens come sorted (`pipelines.region_layout`), so tokens with the same c
 slice. Shapes: B batch, h heads, S = N * L + V, D head width.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pipelines import region_walk
 from pipelines.region_layout import RaggedPart, RegionLayout, dense_mask, words_of
+from pipelines.region_tables import RegionTables
 
 Implementation = Literal["factorised", "dense"]
 
@@ -45,16 +50,72 @@ def region_attention(
     if implementation == "dense":
         mask = dense_mask(layout)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        tables = layout.tables if len(query) == 1 else RegionTables.build([layout] * len(query))
+        return fused_region_attention(query, key, value, layout.num_text, tables)
     return _factorised(query, key, value, layout)
+
+
+def fused_region_attention(
+    query: Tensor, key: Tensor, value: Tensor, num_text: int, tables: RegionTables
+) -> Tensor:
+    """`region_attention` of B scenes, which may differ, in one call that `torch.compile` keeps
+    whole: no shape in it depends on a layout but the tables' lengths."""
+    length = tables.text_length
+    out: Tensor = _fused(query, key, value, num_text, length, *tables.tensors)
+    return out
+
+
+@torch.library.custom_op("dreamrunner::region_attention", mutates_args=())
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_text: int,
+    text_length: int,
+    tiles: Tensor,
+    captions: Tensor,
+    items: Tensor,
+    keys: Tensor,
+    item_ends: Tensor,
+) -> Tensor:
+    tables = RegionTables(text_length, tiles, captions, items, keys, item_ends)
+    out = _empty_rows(query)
+    visual, lse = attention_with_lse(*(x[:, :, num_text:] for x in (query, key, value)))
+    rows: Any = region_walk
+    if query.is_cuda:
+        rows = import_module("pipelines.region_kernels")  # needs Triton
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
+        rows.visual_rows(query, key, value, visual, lse, out, tables)
+        rows.caption_rows(query, key, value, out, tables)
+    return out
+
+
+@_fused.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_text: int,
+    text_length: int,
+    tiles: Tensor,
+    captions: Tensor,
+    items: Tensor,
+    keys: Tensor,
+    item_ends: Tensor,
+) -> Tensor:
+    return _empty_rows(query)
+
+
+def _empty_rows(query: Tensor) -> Tensor:
+    """As (B, S, h, D) in memory: what comes next is a projection of all heads together."""
+    scenes, heads, tokens, width = query.shape
+    return query.new_empty(scenes, tokens, heads, width).transpose(1, 2)
 
 
 def _factorised(query: Tensor, key: Tensor, value: Tensor, layout: RegionLayout) -> Tensor:
     text = layout.num_text
     out, lse = attention_with_lse(query[:, :, text:], key[:, :, text:], value[:, :, text:])
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return torch.stack(
-            [_with_ragged(*x, layout) for x in zip(query, key, value, out, lse, strict=True)]
-        )
     parts = [_caption_rows(query, key, value, layout, i) for i in range(layout.num_conditions)]
     for group in layout.groups:
         rows = slice(group.start, group.stop)
@@ -89,6 +150,19 @@ def merge(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> Tensor:
     """Attention over two disjoint key sets from each one's output and log-sum-exp."""
     share = torch.sigmoid(other_lse.float() - lse.float()).unsqueeze(-1)
     return torch.lerp(out.float(), other.float(), share).to(out.dtype)
+
+
+@contextmanager
+def fastest_attention() -> Iterator[None]:
+    """Within it, ordinary unmasked attention takes the kernel that is fastest on a GPU."""
+    order = [
+        SDPBackend.CUDNN_ATTENTION,
+        SDPBackend.FLASH_ATTENTION,
+        SDPBackend.EFFICIENT_ATTENTION,
+        SDPBackend.MATH,
+    ]
+    with sdpa_kernel(order, set_priority=True):
+        yield
 
 
 def attention_with_lse(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ Text in, latents out and back. What to generate and how to sample is not here (`
 anything learned (`priors`). Shapes: B clips, F frames, T latent frames, C channels, L text tokens.
 """
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,7 @@ class Backbone:
         self.tokenizer = pipeline.tokenizer
         self._schedule = dict(pipeline.scheduler.config)
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self.compiled = False
         if self.transformer.config.patch_size_t is not None:
             raise ValueError(
                 f"{folder} is a CogVideoX 1.5 model (patches in time); use a 2B or 5B of 1.0"
@@ -73,6 +75,23 @@ class Backbone:
                 use_safetensors=True,
             )
         return cls(pipeline.to(place), folder, place)
+
+    def compile(self) -> None:
+        """Compile the transformer's blocks on first use: one graph serves all blocks, any layout
+        and any number of captions."""
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+        self.compiled = True
+        for block in self.transformer.transformer_blocks:
+            block.compile(fullgraph=True)
+
+    def twin(self, device: str) -> "Backbone":
+        """The same model with a transformer of its own on another device; the rest is shared."""
+        other = copy.copy(self)
+        other.device = torch.device(device)
+        other.transformer = copy.deepcopy(self.transformer).to(other.device)
+        if self.compiled:
+            other.compile()
+        return other
 
     @cached_property
     def revision(self) -> str:

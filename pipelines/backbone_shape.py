@@ -34,8 +34,32 @@ class BackboneShape:
     text_width: int = 128
     text_layers: int = 3
     vae_channels: tuple[int, int, int, int] = (32, 48, 64, 64)
+    vae_layers: int = 1
+    """Residual layers of each of the VAE's blocks."""
+    vae_norm_groups: int = 8
+    position_scale: float = 1.0
+    """Spatial interpolation of sin-cos positions."""
     snr_shift: float = 1.0
     scaling_factor: float = 1.0
+
+
+COGVIDEOX_2B = BackboneShape(
+    height_px=480,
+    width_px=720,
+    num_heads=30,
+    num_layers=30,
+    time_embed_dim=512,
+    text_length=226,
+    text_width=4096,
+    text_layers=24,
+    vae_channels=(128, 256, 256, 512),
+    vae_layers=3,
+    vae_norm_groups=32,
+    position_scale=1.875,
+    snr_shift=3.0,
+    scaling_factor=1.15258426,
+)
+"""Its transformer has 1,693,783,872 parameters. The text encoder is narrower than T5-XXL inside."""
 
 
 def new_tokenizer(words: Sequence[str]) -> Any:
@@ -79,9 +103,9 @@ def _vae(shape: BackboneShape) -> Any:
         down_block_types=("CogVideoXDownBlock3D",) * 4,
         up_block_types=("CogVideoXUpBlock3D",) * 4,
         block_out_channels=shape.vae_channels,
-        layers_per_block=1,
+        layers_per_block=shape.vae_layers,
         latent_channels=16,
-        norm_num_groups=8,
+        norm_num_groups=shape.vae_norm_groups,
         temporal_compression_ratio=4,
         sample_height=shape.height_px,
         sample_width=shape.width_px,
@@ -100,7 +124,7 @@ def _transformer(shape: BackboneShape) -> Any:
         sample_height=shape.height_px // 8,
         sample_frames=shape.num_frames,
         max_text_seq_length=shape.text_length,
-        spatial_interpolation_scale=1.0,
+        spatial_interpolation_scale=shape.position_scale,
         use_rotary_positional_embeddings=shape.rotary,
     )
 

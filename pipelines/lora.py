@@ -104,6 +104,64 @@ class LowRankPath:
         return out + low_rank(args[0], self.down, self.up, self.gate)
 
 
+@torch.library.custom_op("dreamrunner::adapted_linear", mutates_args=())
+def adapted_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    down: Tensor,
+    up: Tensor,
+    gate: Tensor | None,
+) -> Tensor:
+    """A linear layer and its low-rank path: x (B, S, in) to (B, S, out); gate (S, r).
+
+    One operator, so that the path is added where the layer's output lies, compiled or not.
+    """
+    rows = x.flatten(0, -2)
+    hidden = F.linear(x, down)
+    if gate is not None:
+        hidden.mul_(gate)
+    out = F.linear(rows, weight, bias).addmm_(hidden.flatten(0, -2), up.T)
+    return out.view(*x.shape[:-1], len(weight))
+
+
+@adapted_linear.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    down: Tensor,
+    up: Tensor,
+    gate: Tensor | None,
+) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
+class AdaptedLinear(nn.Linear):
+    """What a linear layer is while it has a low-rank path: the same parameters, another forward."""
+
+    path: LowRankPath
+
+    def forward(self, x: Tensor) -> Tensor:
+        path = self.path
+        out: Tensor = adapted_linear(x, self.weight, self.bias, path.down, path.up, path.gate)
+        return out
+
+
+@contextmanager
+def _adapted(transformer: Any, paths: Mapping[str, LowRankPath]) -> Iterator[None]:
+    layers = {name: transformer.get_submodule(name) for name in paths}
+    try:
+        for name, layer in layers.items():
+            layer.path = paths[name]
+            layer.__class__ = AdaptedLinear
+        yield
+    finally:
+        for layer in layers.values():
+            layer.__class__ = nn.Linear
+            layer.__dict__.pop("path", None)
+
+
 class StackedAdapters:
     """K adapters on one transformer, stacked module by module; weights are copied to its device."""
 
@@ -111,7 +169,7 @@ class StackedAdapters:
         """Raises `ValueError` when an adapter was made for another transformer."""
         self.transformer = transformer
         self.num_adapters = len(adapters)
-        self._slots: dict[str, Tensor] = {}
+        self._slots: dict[str, tuple[int, ...]] = {}
         self._paths: dict[str, LowRankPath] = {}
         names = dict.fromkeys(name for adapter in adapters for name in adapter.weights)
         for name in names:
@@ -123,8 +181,9 @@ class StackedAdapters:
             _check_fits(adapter, name, weight)
         downs = [adapter.weights[name][0] for _, adapter in users]
         ups = [adapter.weights[name][1] * adapter.scale for _, adapter in users]
-        slots = [torch.full((len(down),), k) for (k, _), down in zip(users, downs, strict=True)]
-        self._slots[name] = torch.cat(slots).to(weight.device)
+        self._slots[name] = tuple(
+            k for (k, _), down in zip(users, downs, strict=True) for _ in range(len(down))
+        )
         self._paths[name] = LowRankPath(
             torch.cat(downs).to(weight.device, weight.dtype),
             torch.cat(ups, 1).to(weight.device, weight.dtype),
@@ -132,7 +191,7 @@ class StackedAdapters:
 
     def attached(self, active: bool = True) -> AbstractContextManager[None]:
         """A context within which the transformer has these adapters; `act` says where."""
-        return added(self.transformer, self._paths if active else {})
+        return _adapted(self.transformer, self._paths if active else {})
 
     def gates(self, masks: Tensor) -> Gates:
         """Token masks (S, K), 0 or 1, as rank-space gates, made once and used every step."""
@@ -143,11 +202,10 @@ class StackedAdapters:
         cache: dict[tuple[int, ...], Tensor] = {}
         found: Gates = {}
         for name, slots in self._slots.items():
-            key = tuple(slots.tolist())
-            if key not in cache:
+            if slots not in cache:
                 path = self._paths[name]
-                cache[key] = masks.to(path.down.device, path.down.dtype)[:, slots]
-            found[name] = cache[key]
+                cache[slots] = masks.to(path.down.device, path.down.dtype)[:, list(slots)]
+            found[name] = cache[slots]
         return found
 
     def act(self, gates: Gates | None) -> None:

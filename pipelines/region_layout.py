@@ -6,11 +6,13 @@ slice all the way through the network. `pipelines.attention` computes with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from pipelines.region_tables import RegionTables
 
 MAX_CONDITIONS = 62
 """Covering sets are kept as bits of an int64."""
@@ -77,6 +79,15 @@ class RegionLayout:
     def slices_of(self) -> tuple[tuple[slice, ...], ...]:
         """For each caption, the slices of sorted visual tokens it covers (neighbours joined)."""
         return tuple(_slices(self.groups, i) for i in range(self.num_conditions))
+
+    def to(self, device: torch.device) -> "RegionLayout":
+        """The same layout on another device."""
+        return replace(self, order=self.order.to(device), inverse=self.inverse.to(device))
+
+    @cached_property
+    def tables(self) -> RegionTables:
+        """What the GPU kernels walk."""
+        return RegionTables.build([self])
 
     @cached_property
     def ragged(self) -> "RaggedPart":

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
-from pipelines.attention import Implementation, region_attention
+from pipelines.attention import Implementation, fused_region_attention, region_attention
 from pipelines.region_layout import RegionLayout
+from pipelines.region_tables import RegionTables
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -36,8 +37,12 @@ class RegionAttention:
         image_rotary_emb: Rotary | None = None,
         region_layout: RegionLayout | None = None,
         region_implementation: Implementation = "factorised",
+        region_tables: RegionTables | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(B, V, C) and (B, N * L, C) in, the same out. ``attention_mask`` must be None."""
+        """(B, V, C) and (B, N * L, C) in, the same out. ``attention_mask`` must be None.
+
+        Compiled, give ``region_tables`` and no layout: nothing of a scene's is then a constant.
+        """
         assert attention_mask is None, "regions are a layout, not a mask"
         num_text = encoder_hidden_states.shape[1]
         joint = torch.cat([encoder_hidden_states, hidden_states], 1)
@@ -45,7 +50,9 @@ class RegionAttention:
         if image_rotary_emb is not None:
             query = _rotate(query, num_text, image_rotary_emb)
             key = _rotate(key, num_text, image_rotary_emb)
-        if region_layout is None:
+        if region_tables is not None:
+            mixed = fused_region_attention(query, key, value, num_text, region_tables)
+        elif region_layout is None:
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:
             mixed = region_attention(

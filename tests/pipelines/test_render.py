@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.guidance import adapter_masks
 from pipelines.lora import Adapter, adapted_modules
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene
 from pipelines.progress import Cancelled
@@ -13,7 +14,6 @@ from pipelines.region_layout import RegionLayout
 from pipelines.regions import Condition, scene_conditions
 from pipelines.render import (
     RenderOptions,
-    adapter_masks,
     bound_adapters,
     render_conditions,
     render_scene,

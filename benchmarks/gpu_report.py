@@ -1,0 +1,88 @@
+"""What the GPU benchmarks share: time by device events, lines of JSON, and a table at the end."""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def median_ms(work: Callable[[], object], *, repeats: int, warmup: int = 3) -> float:
+    """The median time of one call, by CUDA events where there is a GPU."""
+    for _ in range(warmup):
+        work()
+    if not torch.cuda.is_available():
+        return statistics.median(_wall_ms(work) for _ in range(repeats))
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def _wall_ms(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1e3
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)
+
+
+class Report:
+    """Lines as they come, to standard output and to ``$OUT/<name>.jsonl``."""
+
+    def __init__(self, name: str) -> None:
+        folder = os.environ.get("OUT")
+        self._path = Path(folder, f"{name}.jsonl") if folder else None
+        self.rows: list[dict[str, Any]] = []
+        cuda = torch.cuda.is_available()
+        gpu = torch.cuda.get_device_name() if cuda else "none"
+        self.add("machine", gpu=gpu, torch=torch.__version__, date=time.strftime("%F"))
+
+    def add(self, what: str, **found: Any) -> None:
+        """One measurement: numbers rounded to four digits that matter."""
+        row = {"what": what} | {k: _rounded(v) for k, v in found.items()}
+        self.rows.append(row)
+        line = json.dumps(row)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        if self._path:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+
+    def attempt(self, what: str, work: Callable[[], dict[str, Any]], **about: Any) -> None:
+        """Add what ``work`` finds; a variant that cannot run is a line too."""
+        try:
+            found = work()
+        except (RuntimeError, NotImplementedError, ImportError, AttributeError) as error:
+            found = {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
+        self.add(what, **about, **found)
+
+    def table(self, about: tuple[str, ...], values: tuple[str, ...]) -> None:
+        """The rows that have any of these values, side by side."""
+        shown = [r for r in self.rows if any(v in r for v in values)]
+        head = ("what", *about, *values)
+        cells = [head, *(tuple(str(r.get(c, ""))[:60] for c in head) for r in shown)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+        for row in cells:
+            line = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+            sys.stdout.write(line.rstrip() + "\n")
+        sys.stdout.flush()
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,195 @@
+"""Classifier-free guidance over regions: two branches, each with its text, regions and adapters.
+
+The branches differ in text length, so they are two forwards: one after the other on one device
+(a batch of two takes as long), or at the same time on two. Sampling is `pipelines.sampling`'s work,
+what to show `pipelines.render`'s. Shapes: S tokens, K adapters, L text tokens, D text width.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pipelines.attention import Implementation, fastest_attention
+from pipelines.backbone import Backbone
+from pipelines.lora import Adapter, Gates, StackedAdapters
+from pipelines.region_layout import RegionLayout
+from pipelines.region_transformer import region_tokens, sort_rotary
+from pipelines.regions import Condition
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceOptions:
+    """How the two branches are made and joined; `pipelines.render.RenderOptions` adds to these."""
+
+    # Read from a profile by pydantic: unknown keys are errors.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    guidance: float = 9.0
+    """Classifier-free guidance; 1 leaves the unconditional branch out."""
+    regions: bool = True
+    """False: one caption for the whole frame and adapters everywhere, for comparison."""
+    unconditional: Literal["single", "per_region"] = "single"
+    """One empty prompt seen by all, or one a condition under the scene's own layout."""
+    adapters_in: Literal["both", "conditional"] = "both"
+    """The guidance branches in which adapters act."""
+    attention: Implementation = "factorised"
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """One side of the guidance: text (1, n * L, D), who sees it, where adapters act."""
+
+    text: Tensor
+    layout: RegionLayout | None
+    gates: Gates | None
+    adapters_act: bool
+
+
+@dataclass(eq=False)
+class Stage:
+    """One device's copy of the model, prepared for one scene; adapters lie on its device."""
+
+    backbone: Backbone
+    layout: RegionLayout
+    masks: Tensor | None
+    """Where each adapter acts, 0/1 (S, K); None: everywhere."""
+    adapters: Sequence[Adapter]
+    options: GuidanceOptions
+    stacked: StackedAdapters = field(init=False)
+
+    def __post_init__(self) -> None:
+        backbone = self.backbone
+        self.layout = self.layout.to(backbone.device)
+        self.stacked = StackedAdapters(backbone.transformer, self.adapters)
+        self._rotary = sort_rotary(backbone.rotary(backbone.grid().num_latents), self.layout)
+
+    def conditional(self, text: Tensor) -> Branch:
+        """``text`` (N, L, D), a caption each."""
+        gates = None if self.masks is None else self.stacked.gates(self.masks)
+        joint = text.flatten(0, 1)[None].to(self.backbone.device)
+        return Branch(joint, self.layout, gates, adapters_act=True)
+
+    def unconditional(self, empty: Tensor) -> Branch:
+        """``empty`` (1, L, D), the empty prompt."""
+        layout, masks = self.layout, self.masks
+        empty, act = empty.to(self.backbone.device), self.options.adapters_in == "both"
+        if self.options.unconditional == "per_region":
+            gates = None if masks is None else self.stacked.gates(masks)
+            return Branch(empty.repeat(1, layout.num_conditions, 1), layout, gates, act)
+        if masks is None:
+            return Branch(empty, None, None, act)
+        no_words = masks.new_zeros(layout.text_length, masks.shape[1])
+        gates = self.stacked.gates(torch.cat([no_words, masks[layout.num_text :]]))
+        return Branch(empty, None, gates, act)
+
+    @torch.no_grad()
+    def velocity(self, branch: Branch, latents: Tensor, timestep: Tensor) -> Tensor:
+        """One forward; within `region_tokens` of this stage's model and layout."""
+        self.stacked.act(branch.gates)
+        with self.stacked.attached(branch.adapters_act):
+            return self.backbone.velocity(
+                latents,
+                branch.text,
+                timestep,
+                rotary=self._rotary,
+                attention_kwargs=self._attention(branch.layout),
+            )
+
+    def _attention(self, layout: RegionLayout | None) -> dict[str, Any]:
+        if layout is None or layout.unmasked:
+            return {}
+        if self.backbone.compiled and self.options.attention == "factorised":
+            for table in layout.tables.tensors:
+                torch._dynamo.maybe_mark_dynamic(table, 0)
+            return {"region_tables": layout.tables}
+        return {"region_layout": layout, "region_implementation": self.options.attention}
+
+
+Half = tuple[Stage, Branch]
+
+
+class GuidedVelocity:
+    """Velocity of a step: both branches, and guidance between them."""
+
+    def __init__(
+        self,
+        conditional: Half,
+        unconditional: Half | None,
+        guidance: float,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.conditional, self.unconditional = conditional, unconditional
+        self.guidance, self.pool = guidance, pool
+
+    def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        (stage, branch), other = self.conditional, self.unconditional
+        if other is None:
+            return stage.velocity(branch, latents, timestep)
+        if other[0] is stage:
+            guided = stage.velocity(branch, latents, timestep)
+            free = stage.velocity(other[1], latents, timestep)
+        else:
+            device = other[0].backbone.device
+            there = latents.to(device), timestep.to(device)
+            waiting = self.pool.submit(other[0].velocity, other[1], *there)
+            guided = stage.velocity(branch, latents, timestep)
+            free = waiting.result().to(guided.device)
+        return free + self.guidance * (guided - free)
+
+
+@contextmanager
+def guided_velocity(
+    backbone: Backbone,
+    conditions: Sequence[Condition],
+    adapters: Sequence[Adapter],
+    options: GuidanceOptions,
+    helper: Backbone | None = None,
+) -> Iterator[GuidedVelocity]:
+    """A scene's velocity, while its model stands ready for it.
+
+    With a ``helper``, a `Backbone.twin` on another device, that computes the unconditional branch
+    meanwhile. Raises `ValueError` when an adapter was made for another base model.
+    """
+    masks = torch.stack([c.mask for c in conditions]).to(backbone.device)
+    layout = RegionLayout.build(masks, backbone.text_length)
+    acts = adapter_masks(conditions, layout, adapters) if options.regions else None
+    text = backbone.encode_text([c.caption for c in conditions])
+    here = Stage(backbone, layout, acts, adapters, options)
+    there = here if helper is None else Stage(helper, layout, acts, adapters, options)
+    free = None
+    if options.guidance != 1:
+        free = (there, there.unconditional(backbone.encode_text([""])))
+    with ExitStack() as stack:
+        stack.enter_context(fastest_attention())
+        for stage in {id(here): here, id(there): there}.values():
+            stack.enter_context(region_tokens(stage.backbone.transformer, stage.layout))
+        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="guidance"))
+        yield GuidedVelocity((here, here.conditional(text)), free, options.guidance, pool)
+
+
+def adapter_masks(
+    conditions: Sequence[Condition], layout: RegionLayout, adapters: Sequence[Adapter]
+) -> Tensor:
+    """Where each adapter acts, 0/1 (S, K) over [captions | sorted visual tokens].
+
+    The union of its regions, clamped to 1, and the words of their captions.
+    """
+    device = layout.order.device
+    bound = torch.tensor(
+        [[_binds(adapter, c) for adapter in adapters] for c in conditions], device=device
+    ).view(len(conditions), len(adapters))
+    covers = torch.stack([c.mask.flatten() for c in conditions]).to(device)[:, layout.order]
+    visual = (covers.T.float() @ bound.float()).clamp(max=1)
+    words = bound.float().repeat_interleave(layout.text_length, 0)
+    return torch.cat([words, visual])
+
+
+def _binds(adapter: Adapter, condition: Condition) -> bool:
+    if adapter.kind == "motion":
+        return adapter.target == condition.motion_id
+    return adapter.target == condition.entity_id
