@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipelines.backbone import Backbone
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
+from pipelines.prior_sample import Sample
 from pipelines.progress import Progress
 from pipelines.video import fit_frames
 
@@ -25,17 +26,6 @@ class TrainingClip:
     caption: str
     name: str
     """Who the clip is; its own spatial adapter is kept under this."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A clip ready to train on: latents fp32 (1, T, C, h, w), text (1, L, D)."""
-
-    name: str
-    latents: Tensor
-    text: Tensor
-    mirrored: Tensor | None = None
-    """Latents of the mirror image."""
 
 
 def to_pixels(frames: Frames) -> Tensor:

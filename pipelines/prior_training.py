@@ -5,7 +5,7 @@ written aside and renamed; a killed training goes on from it to the same bits.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +29,8 @@ from pipelines.prior_weights import (
 from pipelines.progress import Progress
 from pipelines.tensor_file import load_tensors, save_tensors
 
-Backward = Callable[[int], None]
-"""Step number to gradients."""
+Backward = Callable[[Mapping[int, int]], None]
+"""Gradients of the courses that still learn: number of the course to number of its step."""
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Trainee:
             self.parameters,
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
+            fused=self.parameters[0].is_cuda,
         )
 
     def update(self, step: int) -> None:
@@ -83,34 +84,61 @@ class Trainee:
         self.optimiser.zero_grad(set_to_none=True)
 
 
-def fit(
-    trainee: Trainee,
-    backward: Backward,
-    evaluate: HeldOutLoss,
-    balance: Balance,
-    *,
-    progress: Progress,
-    checkpoint: "Checkpoint | None",
-) -> Fit:
-    """Train until the steps are done or the held-out loss stops falling."""
-    options = trainee.options
-    state = checkpoint.load(trainee) if checkpoint else None
-    if state is None:
-        base = balance.base_loss
-        state = Fit(base_loss=base, best=snapshot(trainee.prior), best_loss=base)
-    while state.step < options.num_steps and state.stale < options.patience:
-        backward(state.step)
-        trainee.update(state.step)
+@dataclass(eq=False, kw_only=True)
+class Course:
+    """One prior's way through training."""
+
+    trainee: Trainee
+    evaluate: HeldOutLoss
+    balance: Balance
+    checkpoint: "Checkpoint | None" = None
+    state: Fit = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Where it was when it was last saved, or at the start."""
+        found = self.checkpoint.load(self.trainee) if self.checkpoint else None
+        base = self.balance.base_loss
+        self.state = found or Fit(base_loss=base, best=snapshot(self.trainee.prior), best_loss=base)
+
+    @property
+    def is_over(self) -> bool:
+        """All steps are done, or the held-out loss fell no more."""
+        options = self.trainee.options
+        return self.state.step >= options.num_steps or self.state.stale >= options.patience
+
+    @property
+    def unit(self) -> tuple[int, int]:
+        """Steps done, or saved by stopping early, and steps in all."""
+        total = self.trainee.options.num_steps
+        return total if self.is_over else self.state.step, total
+
+    def advance(self, report: Callable[[], None]) -> None:
+        """Take the step that gradients are there for. ``report`` is called within it."""
+        options, state = self.trainee.options, self.state
+        self.trainee.update(state.step)
         state.step += 1
-        unit = (state.step, options.num_steps)
         if state.step % options.evaluate_every == 0 or state.step == options.num_steps:
-            levels = evaluate(paths_of(trainee.prior, learn=False), progress, unit)
-            state.consider(balance.mean(levels), trainee.prior)
-        if checkpoint and state.step % options.checkpoint_every == 0:
-            checkpoint.save(trainee, state)
-        progress(*unit)
-    progress(options.num_steps, options.num_steps)
-    return state
+            paths = paths_of(self.trainee.prior, learn=False)
+            levels = self.evaluate(paths, lambda *_: report(), (0, 0))
+            state.consider(self.balance.mean(levels), self.trainee.prior)
+        if self.checkpoint and state.step % options.checkpoint_every == 0:
+            self.checkpoint.save(self.trainee, state)
+
+
+def fit(courses: Sequence[Course], backward: Backward, *, progress: Progress) -> list[Fit]:
+    """Train until every course is over; those that are still on learn side by side."""
+
+    def report() -> None:
+        done, total = zip(*(course.unit for course in courses), strict=True)
+        progress(sum(done), sum(total))
+
+    while steps := {k: c.state.step for k, c in enumerate(courses) if not c.is_over}:
+        backward(steps)
+        for k in steps:
+            courses[k].advance(report)
+            report()
+    report()
+    return [course.state for course in courses]
 
 
 @dataclass(frozen=True)

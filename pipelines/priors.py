@@ -7,26 +7,19 @@ elsewhere (`retrieval_index`, `pipelines.render`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pipelines.backbone import Backbone
-from pipelines.lora import Adapter, added
+from pipelines.lora import Adapter
 from pipelines.plan import slug
-from pipelines.prior_data import (
-    Frames,
-    Sample,
-    TrainingClip,
-    clip_samples,
-    fingerprint,
-    image_samples,
-)
-from pipelines.prior_draws import draw, generator_of, sample_of_step
-from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, frame_loss, motion_loss
+from pipelines.prior_data import Frames, TrainingClip, clip_samples, fingerprint, image_samples
+from pipelines.prior_draws import generator_of
+from pipelines.prior_loss import Balance, HeldOutLoss
+from pipelines.prior_mode import training_trunk
 from pipelines.prior_options import (
     MotionPriorOptions,
     PriorOptions,
@@ -34,8 +27,11 @@ from pipelines.prior_options import (
     PriorResult,
     SubjectPriorOptions,
 )
-from pipelines.prior_training import Backward, Checkpoint, Fit, Trainee, fit
-from pipelines.prior_weights import new_pairs, paths_of
+from pipelines.prior_sample import Sample
+from pipelines.prior_steps import Lesson, motion_backward, subject_backward
+from pipelines.prior_training import Checkpoint, Course, Fit, Trainee, fit
+from pipelines.prior_trunk import Trunk
+from pipelines.prior_weights import new_pairs
 from pipelines.progress import Progress, silent
 
 __all__ = [
@@ -49,12 +45,6 @@ __all__ = [
 ]
 
 CHECKPOINT = "training.safetensors"
-Weight = Callable[[Tensor], float]
-"""A timestep (1,) to what its loss is multiplied with."""
-
-
-def _alike(_: Tensor) -> float:
-    return 1.0
 
 
 def train_motion_prior(
@@ -89,11 +79,12 @@ def train_motion_prior(
         options=options,
     )
     checkpoint = _checkpoint(checkpoint_dir, samples, options, seed)
-    with _training(backbone, options):
-        evaluate = HeldOutLoss(backbone, held_out or seen, options.num_evaluations, seed)
-        balance = _balance(evaluate, options, progress)
-        backward = motion_backward(backbone, trainee, seen, options, seed, balance.weight)
-        result = fit(trainee, backward, evaluate, balance, progress=progress, checkpoint=checkpoint)
+    with training_trunk(backbone, options) as trunk:
+        course = _course(backbone, trainee, held_out or seen, seed, trunk, progress, checkpoint)
+        backward = motion_backward(
+            backbone, trainee, seen, options, seed, course.balance.weight, trunk
+        )
+        (result,) = fit([course], lambda steps: backward(steps[0]), progress=progress)
     target = slug(motion)
     adapter = Adapter(
         id=f"motion-{target}",
@@ -122,33 +113,112 @@ def train_subject_prior(
     In captions it is afterwards called by ``token`` before its class ``phrase``. Otherwise as
     `train_motion_prior`.
     """
-    options = options or SubjectPriorOptions()
+    subject = Subject(
+        images=images,
+        phrase=phrase,
+        token=token,
+        entity_id=entity_id,
+        options=options or SubjectPriorOptions(),
+        seed=seed,
+        checkpoint_dir=checkpoint_dir,
+    )
+    (result,) = train_subject_priors(backbone, [subject], progress=progress)
+    return result
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """A character to be learned; as `train_subject_prior`'s arguments."""
+
+    images: Sequence[Frames]
+    phrase: str
+    token: str
+    entity_id: str
+    options: SubjectPriorOptions = field(default_factory=SubjectPriorOptions)
+    seed: int = 0
+    checkpoint_dir: Path | None = None
+
+    @property
+    def caption(self) -> str:
+        return self.options.caption.format(token=self.token, phrase=self.phrase)
+
+
+def train_subject_priors(
+    backbone: Backbone, subjects: Sequence[Subject], *, progress: Progress = silent
+) -> list[PriorResult]:
+    """Learn characters side by side, every step in one forward over one base model.
+
+    Each becomes what it would become alone, up to rounding (alone: to the bit). Several need
+    options that are ``compiled`` and have the same number of frames. One that stops early leaves
+    the others' steps shorter.
+    """
     began = time.monotonic()
-    if not images:
-        raise ValueError(f"{entity_id} has no reference images; give at least one")
-    caption = options.caption.format(token=token, phrase=phrase)
-    samples = image_samples(backbone, images, caption, options, progress)
+    _check_together(subjects)
+    with training_trunk(backbone, subjects[0].options) as trunk:
+        classes = [_class_of(backbone, subject, trunk, progress) for subject in subjects]
+        backward = subject_backward(backbone, [c.lesson for c in classes], trunk)
+        results = fit([c.course for c in classes], backward, progress=progress)
+    return [
+        PriorResult(
+            adapter=_subject_adapter(subject, result),
+            report=_report(result, c.lesson.samples, c.held_out, subject.options, began),
+        )
+        for subject, c, result in zip(subjects, classes, results, strict=True)
+    ]
+
+
+def _check_together(subjects: Sequence[Subject]) -> None:
+    if not subjects:
+        raise ValueError("no subjects; give at least one")
+    for subject in subjects:
+        if not subject.images:
+            raise ValueError(f"{subject.entity_id} has no reference images; give at least one")
+    shared = {
+        (o.num_frames, o.rank, o.compiled, o.deterministic, o.gradient_checkpointing)
+        for o in (subject.options for subject in subjects)
+    }
+    if len(shared) > 1:
+        raise ValueError(
+            "subjects learn side by side with the same num_frames, rank, compiled, deterministic "
+            f"and gradient_checkpointing; got {sorted(shared)}"
+        )
+    if len(subjects) > 1 and not subjects[0].options.compiled:
+        raise ValueError("several subjects at once need compiled: true in their options")
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    lesson: Lesson
+    course: Course
+    held_out: Sequence[Sample]
+
+
+def _class_of(backbone: Backbone, subject: Subject, trunk: Trunk, progress: Progress) -> _Class:
+    options, seed = subject.options, subject.seed
+    samples = image_samples(backbone, subject.images, subject.caption, options, progress)
     seen, held_out = split(samples, options.num_held_out if len(samples) > 2 else 0, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "subject", options.rank, seed, "prior"),
         options=options,
     )
-    checkpoint = _checkpoint(checkpoint_dir, samples, options, seed)
-    with _training(backbone, options):
-        evaluate = HeldOutLoss(backbone, held_out or seen, options.num_evaluations, seed)
-        balance = _balance(evaluate, options, progress)
-        backward = subject_backward(backbone, trainee, seen, options, seed, balance.weight)
-        result = fit(trainee, backward, evaluate, balance, progress=progress, checkpoint=checkpoint)
-    adapter = Adapter(
-        id=f"subject-{entity_id}",
-        kind="subject",
-        target=entity_id,
-        weights=result.best,
-        rank=options.rank,
-        token=token,
-        phrase=phrase,
+    checkpoint = _checkpoint(subject.checkpoint_dir, samples, options, seed)
+    course = _course(backbone, trainee, held_out or seen, seed, trunk, progress, checkpoint)
+    lesson = Lesson(
+        trainee=trainee, samples=seen, options=options, seed=seed, weight=course.balance.weight
     )
-    return PriorResult(adapter=adapter, report=_report(result, seen, held_out, options, began))
+    return _Class(lesson, course, held_out)
+
+
+def _subject_adapter(subject: Subject, result: Fit) -> Adapter:
+    return Adapter(
+        id=f"subject-{subject.entity_id}",
+        kind="subject",
+        target=subject.entity_id,
+        weights=result.best,
+        rank=subject.options.rank,
+        token=subject.token,
+        phrase=subject.phrase,
+    )
 
 
 def split(
@@ -164,84 +234,20 @@ def split(
     )
 
 
-def motion_backward(
+def _course(
     backbone: Backbone,
     trainee: Trainee,
-    samples: Sequence[Sample],
-    options: MotionPriorOptions,
+    measured: Sequence[Sample],
     seed: int,
-    weight: Weight = _alike,
-) -> Backward:
-    """A motion step: the clip's own spatial pairs learn its looks, then the prior its motion."""
-    schedule = Schedule(backbone.scheduler())
-
-    def backward(step: int) -> None:
-        sample = samples[sample_of_step(step, len(samples), seed)]
-        chance = draw(sample.latents.shape, schedule.num_timesteps, seed, "step", step)
-        noisy, target = schedule.noised(sample.latents, chance.noise, chance.timestep)
-        spatial = trainee.disposable[sample.name]
-        counts = weight(chance.timestep)
-        if chance.coins[0] >= options.skip_spatial:
-            frame = slice(chance.latent, chance.latent + 1)
-            alone = options.spatial_path == "one_latent"
-            seen = noisy[:, frame] if alone else noisy
-            with added(backbone.transformer, paths_of(spatial, learn=True)):
-                predicted = backbone.velocity(seen, sample.text, chance.timestep)
-                wanted = target[:, frame] if alone else target
-                loss = frame_loss(predicted, wanted, 0 if alone else chance.latent)
-                (counts * loss).backward()  # type: ignore[no-untyped-call]
-        paths = paths_of(spatial, learn=False) | paths_of(trainee.prior, learn=True)
-        with added(backbone.transformer, paths):
-            predicted = backbone.velocity(noisy, sample.text, chance.timestep)
-            loss = motion_loss(predicted, target, chance.anchor)
-            (counts * loss).backward()  # type: ignore[no-untyped-call]
-
-    return backward
-
-
-def subject_backward(
-    backbone: Backbone,
-    trainee: Trainee,
-    samples: Sequence[Sample],
-    options: SubjectPriorOptions,
-    seed: int,
-    weight: Weight = _alike,
-) -> Backward:
-    """A subject step: one image, perhaps mirrored, the loss on one latent frame."""
-    schedule = Schedule(backbone.scheduler())
-
-    def backward(step: int) -> None:
-        sample = samples[sample_of_step(step, len(samples), seed)]
-        chance = draw(sample.latents.shape, schedule.num_timesteps, seed, "step", step)
-        mirror = sample.mirrored is not None and chance.coins[0] < options.flip
-        latents = sample.mirrored if mirror and sample.mirrored is not None else sample.latents
-        noisy, target = schedule.noised(latents, chance.noise, chance.timestep)
-        latent = 0 if options.loss_latent == "first" else chance.latent
-        with added(backbone.transformer, paths_of(trainee.prior, learn=True)):
-            predicted = backbone.velocity(noisy, sample.text, chance.timestep)
-            loss = weight(chance.timestep) * frame_loss(predicted, target, latent)
-            loss.backward()  # type: ignore[no-untyped-call]
-
-    return backward
-
-
-@contextmanager
-def _training(backbone: Backbone, options: PriorOptions) -> Iterator[None]:
-    if backbone.dtype == torch.float16:
-        raise ValueError("gradients vanish in fp16; load the base model in bf16 or fp32 to train")
-    if not options.gradient_checkpointing:
-        yield
-        return
-    backbone.transformer.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
-        backbone.transformer.disable_gradient_checkpointing()
-
-
-def _balance(evaluate: HeldOutLoss, options: PriorOptions, progress: Progress) -> Balance:
+    trunk: Trunk,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+) -> Course:
+    options = trainee.options
+    evaluate = HeldOutLoss(backbone, measured, options.num_evaluations, seed, trunk)
     base = evaluate(None, progress, (0, options.num_steps))
-    return Balance(evaluate.timesteps, base, options.loss_weighting)
+    balance = Balance(evaluate.timesteps, base, options.loss_weighting)
+    return Course(trainee=trainee, evaluate=evaluate, balance=balance, checkpoint=checkpoint)
 
 
 def _checkpoint(
