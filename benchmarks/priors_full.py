@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,14 +32,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.backbone import Backbone
 from pipelines.prior_draws import draw, generator_of
-from pipelines.prior_loss import HeldOutLoss, Schedule, frame_loss, motion_loss
+from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, frame_loss, motion_loss
 from pipelines.prior_mode import deterministic
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
 from pipelines.prior_sample import Sample
 from pipelines.prior_steps import Lesson, motion_backward, subject_backward
-from pipelines.prior_training import Trainee
+from pipelines.prior_training import Checkpoint, Course, Trainee
 from pipelines.prior_trunk import JointTrunk, PlainTrunk, Trunk
-from pipelines.prior_weights import new_pairs, parameters_of
+from pipelines.prior_weights import new_pairs, parameters_of, paths_of
 
 FULL = {"num_attention_heads": 30, "num_layers": 30, "time_embed_dim": 512}
 FULL |= {"text_embed_dim": 4096, "max_text_seq_length": 226, "sample_height": 60}
@@ -333,6 +334,22 @@ class MotionTraining:
         return step
 
 
+def _looks_and_saves(bench: Bench, what: str, training: "MotionTraining") -> None:
+    look = HeldOutLoss(bench.backbone, training.samples[:1], 1, 0, training.trunk)
+
+    def once() -> None:
+        look(paths_of(training.trainee.prior, learn=False), lambda *_: None, (0, 1))
+
+    bench.seconds(once)
+    bench.say(f"motion: {what}, held-out clip at one timestep", ms=bench.median(once) * 1e3)
+    with TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "training.safetensors", "")
+        balance = Balance(look.timesteps, [1.0])
+        course = Course(trainee=training.trainee, evaluate=look, balance=balance)
+        saved = bench.seconds(lambda: checkpoint.save([course]))
+        bench.say("a checkpoint", s=saved, mib=checkpoint.path.stat().st_size / 2**20)
+
+
 def motion(
     what: str,
     trunk: Callable[[Backbone], Trunk],
@@ -364,12 +381,7 @@ def motion(
                 steps_300_s=300 * mean,
             )
         if looks:
-            look = HeldOutLoss(bench.backbone, training.samples[:1], 1, 0, training.trunk)
-            bench.seconds(lambda: look(None, lambda *_: None, (0, 1)))
-            bench.say(
-                f"motion: {what}, held-out clip at one timestep",
-                ms=bench.median(lambda: look(None, lambda *_: None, (0, 1))) * 1e3,
-            )
+            _looks_and_saves(bench, what, training)
 
     return f"motion: {what}", run
 

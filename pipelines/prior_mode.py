@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -13,13 +14,19 @@ from pipelines.prior_trunk import JointTrunk, PlainTrunk, Trunk
 
 
 @contextmanager
-def training_trunk(backbone: Backbone, options: PriorOptions) -> Iterator[Trunk]:
-    """The model as these options want it called. Raises `ValueError` for a base model in fp16."""
+def training_trunk(
+    backbone: Backbone, options: PriorOptions, *, together: bool = False
+) -> Iterator[Trunk]:
+    """The model as these options want it called; ``together``: with a pair for each sample.
+
+    Raises `ValueError` for a base model in fp16.
+    """
     if backbone.dtype == torch.float16:
         raise ValueError("gradients vanish in fp16; load the base model in bf16 or fp32 to train")
     with deterministic(options.deterministic and backbone.device.type == "cuda"):
-        if options.compiled:
-            yield JointTrunk(backbone, checkpointing=options.gradient_checkpointing)
+        if options.compiled or together:
+            thrifty = options.gradient_checkpointing
+            yield JointTrunk(backbone, compiled=options.compiled, checkpointing=thrifty)
             return
         with _checkpointing(backbone, options.gradient_checkpointing):
             yield PlainTrunk(backbone)
@@ -35,13 +42,14 @@ def deterministic(active: bool) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     lenient = torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    filling = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        memory.fill_uninitialized_memory = filling
         torch.use_deterministic_algorithms(before, warn_only=lenient)
 
 

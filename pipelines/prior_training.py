@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,14 +92,11 @@ class Course:
     trainee: Trainee
     evaluate: HeldOutLoss
     balance: Balance
-    checkpoint: "Checkpoint | None" = None
     state: Fit = field(init=False)
 
     def __post_init__(self) -> None:
-        """Where it was when it was last saved, or at the start."""
-        found = self.checkpoint.load(self.trainee) if self.checkpoint else None
         base = self.balance.base_loss
-        self.state = found or Fit(base_loss=base, best=snapshot(self.trainee.prior), best_loss=base)
+        self.state = Fit(base_loss=base, best=snapshot(self.trainee.prior), best_loss=base)
 
     @property
     def is_over(self) -> bool:
@@ -121,59 +119,86 @@ class Course:
             paths = paths_of(self.trainee.prior, learn=False)
             levels = self.evaluate(paths, lambda *_: report(), (0, 0))
             state.consider(self.balance.mean(levels), self.trainee.prior)
-        if self.checkpoint and state.step % options.checkpoint_every == 0:
-            self.checkpoint.save(self.trainee, state)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether this step is one to be saved."""
+        return self.state.step % self.trainee.options.checkpoint_every == 0
 
 
-def fit(courses: Sequence[Course], backward: Backward, *, progress: Progress) -> list[Fit]:
+def fit(
+    courses: Sequence[Course],
+    backward: Backward,
+    *,
+    progress: Progress,
+    checkpoint: "Checkpoint | None" = None,
+) -> list[Fit]:
     """Train until every course is over; those that are still on learn side by side."""
 
     def report() -> None:
         done, total = zip(*(course.unit for course in courses), strict=True)
         progress(sum(done), sum(total))
 
+    if checkpoint:
+        checkpoint.load(courses)
     while steps := {k: c.state.step for k, c in enumerate(courses) if not c.is_over}:
         backward(steps)
         for k in steps:
             courses[k].advance(report)
-            report()
+        if checkpoint and any(courses[k].is_due for k in steps):
+            checkpoint.save(courses)
+        report()
     report()
     return [course.state for course in courses]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One training's state on disk, tied by ``fingerprint`` to what it was started with."""
+    """State of courses on disk, all of one moment, tied by ``fingerprint`` to their start."""
 
     path: Path
     fingerprint: str
 
-    def save(self, trainee: Trainee, state: Fit) -> None:
+    def save(self, courses: Sequence[Course]) -> None:
         """Write all of it, or nothing."""
-        tensors: dict[str, Tensor] = {f"weight.{i}": p for i, p in enumerate(trainee.parameters)}
-        tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(trainee.optimiser).items()}
-        tensors |= {f"best.{k}": v for k, v in pair_tensors(state.best).items()}
-        numbers = {
+        tensors: dict[str, Tensor] = {}
+        for k, course in enumerate(courses):
+            tensors |= {f"{k}.{name}": tensor for name, tensor in _tensors_of(course).items()}
+        words = {
             "fingerprint": self.fingerprint,
-            "base_loss": state.base_loss,
-            "best_loss": state.best_loss,
-            "best_step": state.best_step,
-            "step": state.step,
-            "stale": state.stale,
+            "courses": [_numbers_of(course.state) for course in courses],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(self.path, tensors, {"training": json.dumps(numbers)})
+        save_tensors(self.path, tensors, {"training": json.dumps(words)})
 
-    def load(self, trainee: Trainee) -> Fit | None:
-        """Put the state back; None when there is none, or it is another training's."""
+    def load(self, courses: Sequence[Course]) -> None:
+        """Put the state back, if there is one and it is not another training's."""
         if not self.path.exists():
-            return None
+            return
         tensors, metadata = load_tensors(self.path)
-        numbers = json.loads(metadata["training"])
-        if numbers.pop("fingerprint") != self.fingerprint:
-            return None
-        with torch.no_grad():
-            for i, parameter in enumerate(trainee.parameters):
-                parameter.copy_(tensors[f"weight.{i}"])
-        restore_optimiser(trainee.optimiser, strip(tensors, "optimiser."))
-        return Fit(best=pairs_from(strip(tensors, "best.")), **numbers)
+        words = json.loads(metadata["training"])
+        if words["fingerprint"] != self.fingerprint:
+            return
+        for k, (course, numbers) in enumerate(zip(courses, words["courses"], strict=True)):
+            _restore(course, strip(tensors, f"{k}."), numbers)
+
+
+def _tensors_of(course: Course) -> dict[str, Tensor]:
+    trainee = course.trainee
+    tensors: dict[str, Tensor] = {f"weight.{i}": p for i, p in enumerate(trainee.parameters)}
+    tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(trainee.optimiser).items()}
+    return tensors | {f"best.{k}": v for k, v in pair_tensors(course.state.best).items()}
+
+
+def _numbers_of(state: Fit) -> dict[str, float]:
+    names = ("base_loss", "best_loss", "best_step", "step", "stale")
+    return {name: getattr(state, name) for name in names}
+
+
+def _restore(course: Course, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    trainee = course.trainee
+    with torch.no_grad():
+        for i, parameter in enumerate(trainee.parameters):
+            parameter.copy_(tensors[f"weight.{i}"])
+    restore_optimiser(trainee.optimiser, strip(tensors, "optimiser."))
+    course.state = Fit(best=pairs_from(strip(tensors, "best.")), **numbers)

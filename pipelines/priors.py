@@ -16,6 +16,7 @@ import torch
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import slug
+from pipelines.prior_cache import CachedEncoder, Encoder
 from pipelines.prior_data import Frames, TrainingClip, clip_samples, fingerprint, image_samples
 from pipelines.prior_draws import generator_of
 from pipelines.prior_loss import Balance, HeldOutLoss
@@ -38,10 +39,12 @@ __all__ = [
     "MotionPriorOptions",
     "PriorReport",
     "PriorResult",
+    "Subject",
     "SubjectPriorOptions",
     "TrainingClip",
     "train_motion_prior",
     "train_subject_prior",
+    "train_subject_priors",
 ]
 
 CHECKPOINT = "training.safetensors"
@@ -56,19 +59,22 @@ def train_motion_prior(
     seed: int = 0,
     progress: Progress = silent,
     checkpoint_dir: Path | None = None,
+    encodings_dir: Path | None = None,
 ) -> PriorResult:
     """Learn how ``motion`` (its words or its id) goes from clips of people doing it.
 
     The same arguments give the same weights, also after being killed and started again with the
     same ``checkpoint_dir``. ``progress`` counts training steps; what it raises stops the work
-    within one forward. Raises `ValueError` without clips, or when two share a name.
+    within one forward. ``encodings_dir`` keeps latents and texts for whoever needs them again.
+    Raises `ValueError` without clips, or when two share a name.
     """
     options = options or MotionPriorOptions()
     began = time.monotonic()
     if not clips or len({clip.name for clip in clips}) < len(clips):
         names = [clip.name for clip in clips]
         raise ValueError(f"a motion is learned from clips with names of their own; got {names}")
-    samples = clip_samples(backbone, clips, options, progress)
+    encoder = _encoder(backbone, encodings_dir)
+    samples = clip_samples(backbone, clips, options, progress, encoder)
     seen, held_out = split(samples, options.num_held_out if len(samples) > 1 else 0, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "motion", options.rank, seed, "prior"),
@@ -78,13 +84,15 @@ def train_motion_prior(
         },
         options=options,
     )
-    checkpoint = _checkpoint(checkpoint_dir, samples, options, seed)
+    checkpoint = _checkpoint(checkpoint_dir, fingerprint(samples, options, seed))
     with training_trunk(backbone, options) as trunk:
-        course = _course(backbone, trainee, held_out or seen, seed, trunk, progress, checkpoint)
+        course = _course(backbone, trainee, held_out or seen, seed, trunk, progress)
         backward = motion_backward(
             backbone, trainee, seen, options, seed, course.balance.weight, trunk
         )
-        (result,) = fit([course], lambda steps: backward(steps[0]), progress=progress)
+        (result,) = fit(
+            [course], lambda steps: backward(steps[0]), progress=progress, checkpoint=checkpoint
+        )
     target = slug(motion)
     adapter = Adapter(
         id=f"motion-{target}",
@@ -107,6 +115,7 @@ def train_subject_prior(
     seed: int = 0,
     progress: Progress = silent,
     checkpoint_dir: Path | None = None,
+    encodings_dir: Path | None = None,
 ) -> PriorResult:
     """Learn what the character ``entity_id`` looks like from images, uint8 (H, W, 3).
 
@@ -120,9 +129,14 @@ def train_subject_prior(
         entity_id=entity_id,
         options=options or SubjectPriorOptions(),
         seed=seed,
-        checkpoint_dir=checkpoint_dir,
     )
-    (result,) = train_subject_priors(backbone, [subject], progress=progress)
+    (result,) = train_subject_priors(
+        backbone,
+        [subject],
+        progress=progress,
+        checkpoint_dir=checkpoint_dir,
+        encodings_dir=encodings_dir,
+    )
     return result
 
 
@@ -136,7 +150,6 @@ class Subject:
     entity_id: str
     options: SubjectPriorOptions = field(default_factory=SubjectPriorOptions)
     seed: int = 0
-    checkpoint_dir: Path | None = None
 
     @property
     def caption(self) -> str:
@@ -144,20 +157,29 @@ class Subject:
 
 
 def train_subject_priors(
-    backbone: Backbone, subjects: Sequence[Subject], *, progress: Progress = silent
+    backbone: Backbone,
+    subjects: Sequence[Subject],
+    *,
+    progress: Progress = silent,
+    checkpoint_dir: Path | None = None,
+    encodings_dir: Path | None = None,
 ) -> list[PriorResult]:
     """Learn characters side by side, every step in one forward over one base model.
 
-    Each becomes what it would become alone, up to rounding (alone: to the bit). Several need
-    options that are ``compiled`` and have the same number of frames. One that stops early leaves
-    the others' steps shorter.
+    Each becomes what it would become alone, up to rounding. One that stops early leaves the
+    others' steps shorter. Raises `ValueError` when their options differ in more than numbers of
+    the course: one forward has one shape.
     """
     began = time.monotonic()
     _check_together(subjects)
-    with training_trunk(backbone, subjects[0].options) as trunk:
-        classes = [_class_of(backbone, subject, trunk, progress) for subject in subjects]
+    with training_trunk(backbone, subjects[0].options, together=len(subjects) > 1) as trunk:
+        encoder = _encoder(backbone, encodings_dir)
+        classes = [_class_of(backbone, s, encoder, trunk, progress) for s in subjects]
         backward = subject_backward(backbone, [c.lesson for c in classes], trunk)
-        results = fit([c.course for c in classes], backward, progress=progress)
+        checkpoint = _checkpoint(checkpoint_dir, fingerprint([], *(c.fingerprint for c in classes)))
+        results = fit(
+            [c.course for c in classes], backward, progress=progress, checkpoint=checkpoint
+        )
     return [
         PriorResult(
             adapter=_subject_adapter(subject, result),
@@ -165,6 +187,10 @@ def train_subject_priors(
         )
         for subject, c, result in zip(subjects, classes, results, strict=True)
     ]
+
+
+def _encoder(backbone: Backbone, folder: Path | None) -> Encoder:
+    return CachedEncoder(backbone, folder) if folder else backbone
 
 
 def _check_together(subjects: Sequence[Subject]) -> None:
@@ -182,8 +208,6 @@ def _check_together(subjects: Sequence[Subject]) -> None:
             "subjects learn side by side with the same num_frames, rank, compiled, deterministic "
             f"and gradient_checkpointing; got {sorted(shared)}"
         )
-    if len(subjects) > 1 and not subjects[0].options.compiled:
-        raise ValueError("several subjects at once need compiled: true in their options")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,22 +215,24 @@ class _Class:
     lesson: Lesson
     course: Course
     held_out: Sequence[Sample]
+    fingerprint: str
 
 
-def _class_of(backbone: Backbone, subject: Subject, trunk: Trunk, progress: Progress) -> _Class:
+def _class_of(
+    backbone: Backbone, subject: Subject, encoder: Encoder, trunk: Trunk, progress: Progress
+) -> _Class:
     options, seed = subject.options, subject.seed
-    samples = image_samples(backbone, subject.images, subject.caption, options, progress)
+    samples = image_samples(backbone, subject.images, subject.caption, options, progress, encoder)
     seen, held_out = split(samples, options.num_held_out if len(samples) > 2 else 0, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "subject", options.rank, seed, "prior"),
         options=options,
     )
-    checkpoint = _checkpoint(subject.checkpoint_dir, samples, options, seed)
-    course = _course(backbone, trainee, held_out or seen, seed, trunk, progress, checkpoint)
+    course = _course(backbone, trainee, held_out or seen, seed, trunk, progress)
     lesson = Lesson(
         trainee=trainee, samples=seen, options=options, seed=seed, weight=course.balance.weight
     )
-    return _Class(lesson, course, held_out)
+    return _Class(lesson, course, held_out, fingerprint(samples, options, seed))
 
 
 def _subject_adapter(subject: Subject, result: Fit) -> Adapter:
@@ -241,21 +267,16 @@ def _course(
     seed: int,
     trunk: Trunk,
     progress: Progress,
-    checkpoint: Checkpoint | None,
 ) -> Course:
     options = trainee.options
     evaluate = HeldOutLoss(backbone, measured, options.num_evaluations, seed, trunk)
     base = evaluate(None, progress, (0, options.num_steps))
     balance = Balance(evaluate.timesteps, base, options.loss_weighting)
-    return Course(trainee=trainee, evaluate=evaluate, balance=balance, checkpoint=checkpoint)
+    return Course(trainee=trainee, evaluate=evaluate, balance=balance)
 
 
-def _checkpoint(
-    folder: Path | None, samples: Sequence[Sample], options: PriorOptions, seed: int
-) -> Checkpoint | None:
-    if folder is None:
-        return None
-    return Checkpoint(folder / CHECKPOINT, fingerprint(samples, options, seed))
+def _checkpoint(folder: Path | None, identity: str) -> Checkpoint | None:
+    return Checkpoint(folder / CHECKPOINT, identity) if folder else None
 
 
 def _report(
