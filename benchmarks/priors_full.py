@@ -31,13 +31,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines.backbone import Backbone
+from pipelines.prior_checkpoint import Checkpoint
 from pipelines.prior_draws import draw, generator_of
 from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, frame_loss, motion_loss
 from pipelines.prior_mode import deterministic
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
 from pipelines.prior_sample import Sample
 from pipelines.prior_steps import Lesson, motion_backward, subject_backward
-from pipelines.prior_training import Checkpoint, Course, Trainee
+from pipelines.prior_training import Course, Trainee
 from pipelines.prior_trunk import JointTrunk, PlainTrunk, Trunk
 from pipelines.prior_weights import new_pairs, parameters_of, paths_of
 
@@ -334,6 +335,23 @@ class MotionTraining:
         return step
 
 
+def _where_time_goes(bench: Bench, what: str, step: Callable[[], None]) -> None:
+    """The kernels of one step that take longest, and all of them together."""
+    if not bench.on_gpu:
+        return
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        bench.wait()
+    kernels = sorted(profile.key_averages(), key=lambda e: -e.self_device_time_total)
+    bench.say(
+        f"motion: {what}, kernels of a step without its spatial path",
+        all_ms=sum(e.self_device_time_total for e in kernels) / 1e3,
+        longest={
+            e.key[:90]: [round(e.self_device_time_total / 1e3, 1), e.count] for e in kernels[:24]
+        },
+    )
+
+
 def _looks_and_saves(bench: Bench, what: str, training: "MotionTraining") -> None:
     look = HeldOutLoss(bench.backbone, training.samples[:1], 1, 0, training.trunk)
 
@@ -381,6 +399,7 @@ def motion(
                 steps_300_s=300 * mean,
             )
         if looks:
+            _where_time_goes(bench, what, temporal)
             _looks_and_saves(bench, what, training)
 
     return f"motion: {what}", run

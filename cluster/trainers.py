@@ -70,7 +70,7 @@ class PriorTrainer:
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
-            encodings_dir=checkpoints.parent / ENCODINGS,
+            encodings_dir=checkpoints.parent / ENCODINGS / step.backbone.content,
         )
 
     def _subject(self, step: LearnSubject, checkpoints: Path, progress: Progress) -> PriorResult:
@@ -85,7 +85,7 @@ class PriorTrainer:
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
-            encodings_dir=checkpoints.parent / ENCODINGS,
+            encodings_dir=checkpoints.parent / ENCODINGS / step.backbone.content,
         )
 
 

@@ -1,8 +1,9 @@
 """Latents and text embeddings on disk, by content: computed once, whatever training asks.
 
 A clip that teaches two motions is encoded once, and a training that goes on after being killed
-encodes nothing. A file is named by everything that shapes its tensor, written aside and renamed:
-present means complete. The folder is kept under a number of bytes; what was unused longest leaves.
+encodes nothing. A folder belongs to one model: whoever names it names it by the model's content. A
+file is named by whatever else shapes its tensor, written aside and renamed: present means complete.
+The folder is kept under a number of bytes; what was unused longest leaves.
 """
 
 import hashlib
@@ -36,9 +37,10 @@ class Encoder(Protocol):
 
 
 class CachedEncoder:
-    """A backbone's encoders that remember in a folder. Several processes may share it.
+    """A backbone's encoders that remember in a folder of that model's own.
 
-    Every text and video is encoded by itself, so that no neighbour changes its rounding.
+    Several processes may share it. Every text and video is encoded by itself, so that no neighbour
+    changes its rounding.
     """
 
     def __init__(self, backbone: Backbone, folder: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -78,7 +80,7 @@ class CachedEncoder:
     def _key(self, words: tuple[str, ...]) -> str:
         """The kind of device counts: another rounds otherwise."""
         backbone = self.backbone
-        where = (backbone.revision, str(backbone.dtype), backbone.device.type, torch.__version__)
+        where = (str(backbone.dtype), backbone.device.type, torch.__version__)
         return hashlib.sha256(repr((CODE_VERSION, *where, *words)).encode()).hexdigest()
 
     def _make_room(self) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 from pipelines.backbone import Backbone
 from pipelines.lora import LowRankPath
 from pipelines.prior_draws import draw, sample_of_step
+from pipelines.prior_fit import Backward
 from pipelines.prior_loss import Schedule, frame_loss, motion_loss
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
 from pipelines.prior_sample import Sample
-from pipelines.prior_training import Backward, Trainee
+from pipelines.prior_training import Trainee
 from pipelines.prior_trunk import PlainTrunk, Trunk, stacked
 from pipelines.prior_weights import paths_of
 

@@ -1,37 +1,23 @@
-"""The training loop of a prior: steps, held-out looks, early stop, checkpoints.
+"""A prior on its way: what is trained, where it stands, and when it is over.
 
-What a step computes is the caller's (`pipelines.priors`). A checkpoint is one safetensors file,
-written aside and renamed; a killed training goes on from it to the same bits.
+What a step computes is elsewhere (`pipelines.prior_steps`), the loop too (`pipelines.prior_fit`).
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipelines.lora import Pair
 from pipelines.prior_loss import Balance, HeldOutLoss
 from pipelines.prior_options import PriorOptions
 from pipelines.prior_weights import (
     Pairs,
-    optimiser_tensors,
-    pair_tensors,
-    pairs_from,
     parameters_of,
     paths_of,
-    restore_optimiser,
     snapshot,
-    strip,
 )
-from pipelines.progress import Progress
-from pipelines.tensor_file import load_tensors, save_tensors
-
-Backward = Callable[[Mapping[int, int]], None]
-"""Gradients of the courses that still learn: number of the course to number of its step."""
 
 
 @dataclass
@@ -124,81 +110,3 @@ class Course:
     def is_due(self) -> bool:
         """Whether this step is one to be saved."""
         return self.state.step % self.trainee.options.checkpoint_every == 0
-
-
-def fit(
-    courses: Sequence[Course],
-    backward: Backward,
-    *,
-    progress: Progress,
-    checkpoint: "Checkpoint | None" = None,
-) -> list[Fit]:
-    """Train until every course is over; those that are still on learn side by side."""
-
-    def report() -> None:
-        done, total = zip(*(course.unit for course in courses), strict=True)
-        progress(sum(done), sum(total))
-
-    if checkpoint:
-        checkpoint.load(courses)
-    while steps := {k: c.state.step for k, c in enumerate(courses) if not c.is_over}:
-        backward(steps)
-        for k in steps:
-            courses[k].advance(report)
-        if checkpoint and any(courses[k].is_due for k in steps):
-            checkpoint.save(courses)
-        report()
-    report()
-    return [course.state for course in courses]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """State of courses on disk, all of one moment, tied by ``fingerprint`` to their start."""
-
-    path: Path
-    fingerprint: str
-
-    def save(self, courses: Sequence[Course]) -> None:
-        """Write all of it, or nothing."""
-        tensors: dict[str, Tensor] = {}
-        for k, course in enumerate(courses):
-            tensors |= {f"{k}.{name}": tensor for name, tensor in _tensors_of(course).items()}
-        words = {
-            "fingerprint": self.fingerprint,
-            "courses": [_numbers_of(course.state) for course in courses],
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(self.path, tensors, {"training": json.dumps(words)})
-
-    def load(self, courses: Sequence[Course]) -> None:
-        """Put the state back, if there is one and it is not another training's."""
-        if not self.path.exists():
-            return
-        tensors, metadata = load_tensors(self.path)
-        words = json.loads(metadata["training"])
-        if words["fingerprint"] != self.fingerprint:
-            return
-        for k, (course, numbers) in enumerate(zip(courses, words["courses"], strict=True)):
-            _restore(course, strip(tensors, f"{k}."), numbers)
-
-
-def _tensors_of(course: Course) -> dict[str, Tensor]:
-    trainee = course.trainee
-    tensors: dict[str, Tensor] = {f"weight.{i}": p for i, p in enumerate(trainee.parameters)}
-    tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(trainee.optimiser).items()}
-    return tensors | {f"best.{k}": v for k, v in pair_tensors(course.state.best).items()}
-
-
-def _numbers_of(state: Fit) -> dict[str, float]:
-    names = ("base_loss", "best_loss", "best_step", "step", "stale")
-    return {name: getattr(state, name) for name in names}
-
-
-def _restore(course: Course, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    trainee = course.trainee
-    with torch.no_grad():
-        for i, parameter in enumerate(trainee.parameters):
-            parameter.copy_(tensors[f"weight.{i}"])
-    restore_optimiser(trainee.optimiser, strip(tensors, "optimiser."))
-    course.state = Fit(best=pairs_from(strip(tensors, "best.")), **numbers)

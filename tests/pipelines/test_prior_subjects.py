@@ -99,7 +99,7 @@ def test_one_that_stops_early_leaves_the_others_going(tiny_backbone, monkeypatch
         return (1.0 + (0.1 if held_out.seed == 0 else -0.1) * looked.count(held_out.seed),)
 
     monkeypatch.setattr(HeldOutLoss, "__call__", loss)
-    monkeypatch.setattr("pipelines.priors.Balance", lambda *_: Plain(1.0))
+    monkeypatch.setattr("pipelines.prior_parts.Balance", lambda *_: Plain(1.0))
     units = []
     reports = [
         result.report
