@@ -21,15 +21,12 @@ from pipelines.attention import region_attention
 from pipelines.backbone import Backbone, default_dtype
 from pipelines.backbone_shape import BackboneShape, new_pipeline
 from pipelines.lora import Adapter, Kind, StackedAdapters
-from pipelines.prior_data import Sample
-from pipelines.prior_training import Backward, Trainee
+from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
+from pipelines.prior_sample import Sample
+from pipelines.prior_steps import Lesson, motion_backward, subject_backward
+from pipelines.prior_training import Trainee
+from pipelines.prior_trunk import PlainTrunk
 from pipelines.prior_weights import new_pairs, snapshot
-from pipelines.priors import (
-    MotionPriorOptions,
-    SubjectPriorOptions,
-    motion_backward,
-    subject_backward,
-)
 from pipelines.region_layout import RegionLayout
 from pipelines.region_transformer import region_tokens
 
@@ -116,10 +113,12 @@ def training(backbone: Backbone) -> None:
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "subject", looks.rank, 0), options=looks
     )
-    _training_step("subject step", trainee, subject_backward(backbone, trainee, [still], looks, 0))
+    lesson = Lesson(trainee=trainee, samples=[still], options=looks, seed=0)
+    backward = subject_backward(backbone, [lesson], PlainTrunk(backbone))
+    _training_step("subject step", trainee, lambda step: backward({0: step}))
 
 
-def _training_step(what: str, trainee: Trainee, backward: Backward) -> None:
+def _training_step(what: str, trainee: Trainee, backward: Callable[[int], None]) -> None:
     steps = itertools.count()
 
     def step() -> None:

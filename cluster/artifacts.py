@@ -30,7 +30,7 @@ CODE_VERSIONS: Mapping[str, int] = {
     "index": 1,
     "plan": 1,
     "clips": 1,
-    "motion-prior": 1,
+    "motion-prior": 2,
     "subject-prior": 1,
     "scene": 1,
     "film": 1,

@@ -32,6 +32,8 @@ from retrieval_index.clips import read_clip
 _MOTION = TypeAdapter(MotionPriorOptions)
 _SUBJECT = TypeAdapter(SubjectPriorOptions)
 _REPORT = TypeAdapter(PriorReport)
+ENCODINGS = "encodings"
+"""Beside the scratch folders of steps: latents and texts that several priors may learn from."""
 
 
 class PriorTrainer:
@@ -68,6 +70,7 @@ class PriorTrainer:
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
+            encodings_dir=checkpoints.parent / ENCODINGS / step.backbone.content,
         )
 
     def _subject(self, step: LearnSubject, checkpoints: Path, progress: Progress) -> PriorResult:
@@ -82,6 +85,7 @@ class PriorTrainer:
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
+            encodings_dir=checkpoints.parent / ENCODINGS / step.backbone.content,
         )
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backbone import Backbone
+from pipelines.prior_cache import Encoder
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
+from pipelines.prior_sample import Sample
 from pipelines.progress import Progress
 from pipelines.video import fit_frames
 
@@ -27,17 +29,6 @@ class TrainingClip:
     """Who the clip is; its own spatial adapter is kept under this."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A clip ready to train on: latents fp32 (1, T, C, h, w), text (1, L, D)."""
-
-    name: str
-    latents: Tensor
-    text: Tensor
-    mirrored: Tensor | None = None
-    """Latents of the mirror image."""
-
-
 def to_pixels(frames: Frames) -> Tensor:
     """uint8 (F, H, W, 3) to (1, 3, F, H, W) in [-1, 1], as the VAE was trained."""
     return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
@@ -48,14 +39,19 @@ def clip_samples(
     clips: Sequence[TrainingClip],
     options: MotionPriorOptions,
     progress: Progress,
+    encoder: Encoder | None = None,
 ) -> list[Sample]:
-    """Clips cropped and resized without squashing, filled or cut to the model's frames."""
+    """Clips cropped and resized without squashing, filled or cut to the model's frames.
+
+    ``encoder``: the backbone's own, or a `CachedEncoder` of it.
+    """
+    encoder = encoder or backbone
     samples = []
-    for clip, text in zip(clips, backbone.encode_text([c.caption for c in clips]), strict=True):
+    for clip, text in zip(clips, encoder.encode_text([c.caption for c in clips]), strict=True):
         frames = fit_frames(
             clip.frames, backbone.num_frames, backbone.size_px, extend=options.extend
         )
-        latents = backbone.encode_video(to_pixels(frames))
+        latents = encoder.encode_video(to_pixels(frames))
         samples.append(Sample(clip.name, latents, text[None]))
         progress(0, options.num_steps)
     return samples
@@ -67,16 +63,18 @@ def image_samples(
     caption: str,
     options: SubjectPriorOptions,
     progress: Progress,
+    encoder: Encoder | None = None,
 ) -> list[Sample]:
     """Images, uint8 (H, W, 3), as still clips; each also mirrored when flips may be drawn."""
-    text = backbone.encode_text([caption])
+    encoder = encoder or backbone
+    text = encoder.encode_text([caption])
     num_frames = min(options.num_frames, backbone.num_frames)
     samples = []
     for i, image in enumerate(images):
         frames = fit_frames(image[None], num_frames, backbone.size_px, extend="hold")
         pixels = to_pixels(frames)
-        mirrored = backbone.encode_video(pixels.flip(-1)) if options.flip > 0 else None
-        samples.append(Sample(str(i), backbone.encode_video(pixels), text, mirrored))
+        mirrored = encoder.encode_video(pixels.flip(-1)) if options.flip > 0 else None
+        samples.append(Sample(str(i), encoder.encode_video(pixels), text, mirrored))
         progress(0, options.num_steps)
     return samples
 

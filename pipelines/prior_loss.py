@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.backbone import Backbone
-from pipelines.lora import LowRankPath, added
-from pipelines.prior_data import Sample
 from pipelines.prior_draws import generator_of
 from pipelines.prior_options import LossWeighting
+from pipelines.prior_sample import Sample
+from pipelines.prior_trunk import Paths, PlainTrunk, Trunk
 from pipelines.progress import Progress
 
 BETA = 1.0
@@ -58,30 +57,35 @@ class HeldOutLoss:
     """The v-loss of samples at fixed timesteps and noise: comparable between weights."""
 
     def __init__(
-        self, backbone: Backbone, samples: Sequence[Sample], num_timesteps: int, seed: int
+        self,
+        backbone: Backbone,
+        samples: Sequence[Sample],
+        num_timesteps: int,
+        seed: int,
+        trunk: Trunk | None = None,
     ) -> None:
-        self.backbone, self.samples, self.seed = backbone, samples, seed
+        self.samples, self.seed = samples, seed
+        self.trunk = trunk or PlainTrunk(backbone)
         self.schedule = Schedule(backbone.scheduler())
         spread = (torch.arange(num_timesteps) + 0.5) / num_timesteps
         self.timesteps = (spread * self.schedule.num_timesteps).long()
 
     @torch.no_grad()
     def __call__(
-        self, paths: dict[str, LowRankPath] | None, progress: Progress, unit: tuple[int, int]
+        self, paths: Paths | None, progress: Progress, unit: tuple[int, int]
     ) -> tuple[float, ...]:
         """The mean loss at each timestep with these low-rank paths, or of the base model.
 
         ``unit`` is reported on.
         """
-        context = added(self.backbone.transformer, paths) if paths else nullcontext()
         sums = [0.0] * len(self.timesteps)
-        with context:
+        with self.trunk(paths or {}) as velocity:
             for sample in self.samples:
                 for level, timestep in enumerate(self.timesteps):
                     generator = generator_of(self.seed, "held out", sample.name, int(timestep))
                     noise = torch.randn(sample.latents.shape, generator=generator)
                     noisy, target = self.schedule.noised(sample.latents, noise, timestep[None])
-                    predicted = self.backbone.velocity(noisy, sample.text, timestep[None])
+                    predicted = velocity(noisy, sample.text, timestep[None])
                     sums[level] += F.mse_loss(predicted, target).item()
                     progress(*unit)
         return tuple(total / len(self.samples) for total in sums)

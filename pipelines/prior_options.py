@@ -37,7 +37,12 @@ class PriorOptions:
     """Share of the base model's held-out loss that a usable adapter takes off, at least."""
     checkpoint_every: int = 50
     gradient_checkpointing: bool = False
-    """Less memory, a quarter more time."""
+    """Less memory, more time: a quarter more; less when compiled, which keeps attention."""
+    compiled: bool = False
+    """Blocks compiled, once a shape and machine: worth it for large models on a GPU. The same
+    weights up to rounding."""
+    deterministic: bool = True
+    """On a GPU: the same weights every time, to the bit, for slower gradients of attention."""
 
     def __post_init__(self) -> None:
         counts = ("rank", "num_steps", "evaluate_every", "num_evaluations", "patience")

@@ -1,36 +1,23 @@
-"""The training loop of a prior: steps, held-out looks, early stop, checkpoints.
+"""A prior on its way: what is trained, where it stands, and when it is over.
 
-What a step computes is the caller's (`pipelines.priors`). A checkpoint is one safetensors file,
-written aside and renamed; a killed training goes on from it to the same bits.
+What a step computes is elsewhere (`pipelines.prior_steps`), the loop too (`pipelines.prior_fit`).
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipelines.lora import Pair
 from pipelines.prior_loss import Balance, HeldOutLoss
 from pipelines.prior_options import PriorOptions
 from pipelines.prior_weights import (
     Pairs,
-    optimiser_tensors,
-    pair_tensors,
-    pairs_from,
     parameters_of,
     paths_of,
-    restore_optimiser,
     snapshot,
-    strip,
 )
-from pipelines.progress import Progress
-from pipelines.tensor_file import load_tensors, save_tensors
-
-Backward = Callable[[int], None]
-"""Step number to gradients."""
 
 
 @dataclass
@@ -70,6 +57,7 @@ class Trainee:
             self.parameters,
             lr=self.options.learning_rate,
             weight_decay=self.options.weight_decay,
+            fused=self.parameters[0].is_cuda,
         )
 
     def update(self, step: int) -> None:
@@ -83,69 +71,42 @@ class Trainee:
         self.optimiser.zero_grad(set_to_none=True)
 
 
-def fit(
-    trainee: Trainee,
-    backward: Backward,
-    evaluate: HeldOutLoss,
-    balance: Balance,
-    *,
-    progress: Progress,
-    checkpoint: "Checkpoint | None",
-) -> Fit:
-    """Train until the steps are done or the held-out loss stops falling."""
-    options = trainee.options
-    state = checkpoint.load(trainee) if checkpoint else None
-    if state is None:
-        base = balance.base_loss
-        state = Fit(base_loss=base, best=snapshot(trainee.prior), best_loss=base)
-    while state.step < options.num_steps and state.stale < options.patience:
-        backward(state.step)
-        trainee.update(state.step)
+@dataclass(eq=False, kw_only=True)
+class Course:
+    """One prior's way through training."""
+
+    trainee: Trainee
+    evaluate: HeldOutLoss
+    balance: Balance
+    state: Fit = field(init=False)
+
+    def __post_init__(self) -> None:
+        base = self.balance.base_loss
+        self.state = Fit(base_loss=base, best=snapshot(self.trainee.prior), best_loss=base)
+
+    @property
+    def is_over(self) -> bool:
+        """All steps are done, or the held-out loss fell no more."""
+        options = self.trainee.options
+        return self.state.step >= options.num_steps or self.state.stale >= options.patience
+
+    @property
+    def unit(self) -> tuple[int, int]:
+        """Steps done, or saved by stopping early, and steps in all."""
+        total = self.trainee.options.num_steps
+        return total if self.is_over else self.state.step, total
+
+    def advance(self, report: Callable[[], None]) -> None:
+        """Take the step that gradients are there for. ``report`` is called within it."""
+        options, state = self.trainee.options, self.state
+        self.trainee.update(state.step)
         state.step += 1
-        unit = (state.step, options.num_steps)
         if state.step % options.evaluate_every == 0 or state.step == options.num_steps:
-            levels = evaluate(paths_of(trainee.prior, learn=False), progress, unit)
-            state.consider(balance.mean(levels), trainee.prior)
-        if checkpoint and state.step % options.checkpoint_every == 0:
-            checkpoint.save(trainee, state)
-        progress(*unit)
-    progress(options.num_steps, options.num_steps)
-    return state
+            paths = paths_of(self.trainee.prior, learn=False)
+            levels = self.evaluate(paths, lambda *_: report(), (0, 0))
+            state.consider(self.balance.mean(levels), self.trainee.prior)
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One training's state on disk, tied by ``fingerprint`` to what it was started with."""
-
-    path: Path
-    fingerprint: str
-
-    def save(self, trainee: Trainee, state: Fit) -> None:
-        """Write all of it, or nothing."""
-        tensors: dict[str, Tensor] = {f"weight.{i}": p for i, p in enumerate(trainee.parameters)}
-        tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(trainee.optimiser).items()}
-        tensors |= {f"best.{k}": v for k, v in pair_tensors(state.best).items()}
-        numbers = {
-            "fingerprint": self.fingerprint,
-            "base_loss": state.base_loss,
-            "best_loss": state.best_loss,
-            "best_step": state.best_step,
-            "step": state.step,
-            "stale": state.stale,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(self.path, tensors, {"training": json.dumps(numbers)})
-
-    def load(self, trainee: Trainee) -> Fit | None:
-        """Put the state back; None when there is none, or it is another training's."""
-        if not self.path.exists():
-            return None
-        tensors, metadata = load_tensors(self.path)
-        numbers = json.loads(metadata["training"])
-        if numbers.pop("fingerprint") != self.fingerprint:
-            return None
-        with torch.no_grad():
-            for i, parameter in enumerate(trainee.parameters):
-                parameter.copy_(tensors[f"weight.{i}"])
-        restore_optimiser(trainee.optimiser, strip(tensors, "optimiser."))
-        return Fit(best=pairs_from(strip(tensors, "best.")), **numbers)
+    @property
+    def is_due(self) -> bool:
+        """Whether this step is one to be saved."""
+        return self.state.step % self.trainee.options.checkpoint_every == 0

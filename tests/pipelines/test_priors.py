@@ -13,6 +13,8 @@ from pipelines.backbone import Backbone
 from pipelines.prior_data import clip_samples, image_samples, to_pixels
 from pipelines.prior_draws import draw, generator_of, sample_of_step
 from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, debias, frame_loss, motion_loss
+from pipelines.prior_parts import split
+from pipelines.prior_steps import motion_backward
 from pipelines.prior_training import Trainee
 from pipelines.prior_weights import new_pairs, parameters_of, paths_of, snapshot
 from pipelines.priors import (
@@ -20,8 +22,6 @@ from pipelines.priors import (
     PriorReport,
     SubjectPriorOptions,
     TrainingClip,
-    motion_backward,
-    split,
     train_motion_prior,
     train_subject_prior,
 )
