@@ -17,6 +17,7 @@ from cluster.durable import sqlite
 from cluster.fairness import Tenant
 from cluster.ledger import ENDED, Key, Ledger, StoryEntry
 from cluster.order import Order
+from cluster.outlook import look_ahead
 from cluster.profiles import load_profile
 from cluster.standing_director import DirectorOptions, StandingDirector, precedence
 from cluster.steps import Step, StepError
@@ -89,7 +90,7 @@ class House:
     def read_order(self, entry: StoryEntry) -> Order:
         if entry.request.get("impossible"):
             raise ValueError("nobody can film that\nat all")
-        return sample_order(seed=entry.request.get("seed", 0), plan=entry.plan)
+        return sample_order(seed=entry.request.get("seed", 0), plan=entry.given_plan)
 
     def submit(self, key: Key | None = None, priority: int = 0, **request: object) -> str:
         return self.ledger.submit(key or self.key, request, priority=priority).story.id
@@ -293,6 +294,25 @@ def test_a_story_is_shown_a_plan_that_another_had_written(house):
     assert house.hands.began["plan"] == 1
     assert len({entry.plan_tag for entry in entries} - {None}) == 1
     assert all(entry.plan for entry in entries)
+
+
+def test_a_plan_that_was_shown_is_not_taken_for_one_that_was_given(house):
+    """A director died after it had shown the plan, and before the flow had begun."""
+
+    async def directed(*stories: str) -> list[StoryEntry]:
+        async with house.directed():
+            return await house.ends(*stories)
+
+    (first,) = asyncio.run(directed(house.submit(seed=0)))
+    assert first.plan is not None
+    house.submit(seed=1)
+    (begun,) = house.ledger.take(1)
+    house.ledger.show_plan(begun.id, first.plan)
+    (ended,) = asyncio.run(directed(begun.id))
+    planned = asyncio.run(look_ahead(house.store, sample_order(seed=1, plan=None)))
+    assert ended.film == str(planned.film)
+    assert ended.progress is not None
+    assert [part["label"] for part in ended.progress["parts"]["plan"]] == ["plan"]
 
 
 def test_what_is_cancelled_while_nobody_directs_leaves_the_other_its_steps(house):

@@ -78,7 +78,7 @@ def _end(story: Owned, entry: StoryEntry, store: LocalStore) -> list[str]:
 
 
 def _film(entry: StoryEntry, store: LocalStore) -> list[str]:
-    ordered = entry if entry.revision > 1 else entry.model_copy(update={"plan": None})
+    ordered = entry.model_copy(update={"plan_given": entry.revision > 1})
     ahead = asyncio.run(look_ahead(store, read_order(ordered)))
     faults = []
     if ahead.film is None or str(ahead.film) != entry.film:

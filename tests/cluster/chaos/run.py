@@ -9,9 +9,9 @@ One JSON line a schedule.
 import argparse
 import contextlib
 import json
-import os
+import multiprocessing
+import multiprocessing.process
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cluster.durable import sqlite
 from cluster.ledger import Key, Ledger, StoryEntry
+from tests.cluster.chaos import director
 from tests.cluster.chaos.checks import faults_of, wait_for_rest
 from tests.cluster.chaos.schedule import KEYS, Life, Plot, Schedule, schedule_of
 from tests.cluster.postgres import Postgres, binaries, running_postgres
@@ -48,36 +49,36 @@ class Site:
 
 
 class Directors:
-    """One director at a time."""
+    """One director at a time.
+
+    Forked from a process that has imported everything, so that a life is spent directing, and
+    not importing, however busy the machine is.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forks = multiprocessing.get_context("forkserver")
+        self._forks.set_forkserver_preload(["ray.exceptions", director.__name__])
+        self._process: multiprocessing.process.BaseProcess | None = None
         self.num_lives = 0
 
     def spawn(self) -> None:
-        site, life = self._site, str(self.num_lives)
-        module = [sys.executable, "-m", "tests.cluster.chaos.director"]
-        words = [str(site.folder), site.ledger_url, site.flows_url, life]
-        with (site.folder / f"director-{life}.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*module, *words],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+        site = self._site
+        words = (site.folder, site.ledger_url, site.flows_url, self.num_lives)
+        self._process = self._forks.Process(target=director.main, args=words)
+        self._process.start()
         self.num_lives += 1
 
     def kill(self) -> None:
         """SIGKILL, and nothing of it is left."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.join()
             self._process = None
 
     def died(self) -> bool:
         """By itself, which it must not."""
-        return self._process is not None and self._process.poll() is not None
+        return self._process is not None and self._process.exitcode is not None
 
 
 @dataclass
