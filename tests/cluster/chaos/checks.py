@@ -18,7 +18,7 @@ from cluster.outlook import look_ahead
 from tests.cluster.chaos.director import NOBODY_FILE, read_order
 from tests.cluster.chaos.schedule import Plot
 
-REST_S = 15.0
+REST_S = 60.0
 """What ended stories leave must be gone after so long."""
 CHARGED_KINDS = {"motion-prior", "subject-prior", "scene"}
 FAILURES = {"impossible": "nobody can film that", "poisoned": "prior of witch: "}

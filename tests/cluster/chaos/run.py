@@ -26,7 +26,7 @@ from tests.cluster.chaos.checks import faults_of, wait_for_rest
 from tests.cluster.chaos.schedule import KEYS, Life, Plot, Schedule, schedule_of
 from tests.cluster.postgres import Postgres, binaries, running_postgres
 
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 """How long the last director may need."""
 TICK_S = 0.02
 
