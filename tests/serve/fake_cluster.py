@@ -105,7 +105,9 @@ class FakeCluster:
     def machines(self) -> list[psutil.Process]:
         """The raylets of pretended machines, the head's excepted."""
         titles = {process: title(process) for process in leftovers(self._work)}
-        return [p for p, words in titles.items() if "raylet/raylet" in words and "--head" not in words]
+        return [
+            p for p, words in titles.items() if "raylet/raylet" in words and "--head" not in words
+        ]
 
     def stop(self) -> None:
         """End all of it."""
