@@ -29,6 +29,8 @@ from tests.cluster.postgres import Postgres, binaries, running_postgres
 PATIENCE_S = 300.0
 """How long the last director may need."""
 TICK_S = 0.02
+LAST_LETTERS = 500
+"""Of what a director says that ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Directors:
     def died(self) -> bool:
         """By itself, which it must not."""
         return self._process is not None and self._process.exitcode is not None
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        log = director.log_of(self._site.folder, self.num_lives - 1).read_text(errors="replace")
+        return f"director {self.num_lives - 1} ended by itself: {log.strip()[-LAST_LETTERS:]}"
 
 
 @dataclass
@@ -168,7 +175,7 @@ def play(schedule: Schedule, site: Site) -> list[str]:
 def _live(course: Course, directors: Directors, life: Life) -> None:
     directors.spawn()
     _wait(course, life.lasts_s)
-    assert not directors.died(), f"director {directors.num_lives - 1} ended by itself"
+    assert not directors.died(), directors.last_words()
     directors.kill()
     _wait(course, life.then_s)
 
@@ -185,7 +192,7 @@ def _last_life(course: Course, directors: Directors, site: Site) -> list[str]:
     until = course.now_s + PATIENCE_S
     while course.go_on():
         if directors.died():
-            return ["the last director ended by itself"]
+            return [directors.last_words()]
         if course.now_s > until:
             return [f"not all stories have ended after {PATIENCE_S:g} s"]
         time.sleep(TICK_S)
