@@ -16,7 +16,7 @@ from tests.serve.server import Server
 PATIENCE_S = 480.0
 """How long all may take after the last kill."""
 TICK_S = 0.2
-INSIST_S = 120.0
+INSIST_S = 180.0
 """How long somebody is looked for who is to be killed."""
 NAMES = {
     "Gateway": "ServeReplica:dreamrunner:Gateway",
