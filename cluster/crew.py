@@ -92,6 +92,11 @@ class _QuietDeathError(Exception):
     """A worker was taken away, and what it told us looked like an end."""
 
 
+def _losses() -> tuple[type[Exception], ...]:
+    """What is tried again."""
+    return (*deaths(), _QuietDeathError)
+
+
 class Crew:
     """Does steps, and tells a watcher how they go. `close` it when all is done."""
 
@@ -138,7 +143,7 @@ class Crew:
                     if not self._store.has(step.artifact):
                         raise _QuietDeathError("it ended without a word and without a result")
                     return seconds
-            except (*deaths(), _QuietDeathError) as death:
+            except _losses() as death:
                 if attempt == share.attempts:
                     last = f"{type(death).__name__}: {str(death).strip().splitlines()[0]}"
                     raise StepError(

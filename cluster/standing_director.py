@@ -266,7 +266,7 @@ class StandingDirector:
 
     async def _show_plan(self, story: _Running) -> None:
         """Show the plan as soon as there is one, however it came to be there."""
-        if story.order is None or story.plan_shown or story.entry.plan is not None:
+        if story.order is None or story.plan_shown or story.entry.plan_given:
             return
         plan = story.order.plan
         for step in story.order.planning():

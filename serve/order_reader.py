@@ -26,7 +26,8 @@ class OrderReader:
     def __call__(self, entry: StoryEntry) -> Order:
         """The order of a story. Raises `ValueError` when a character is gone."""
         wanted = wanted_of(entry.request)
-        plan = None if entry.plan is None else StoryPlan.model_validate(entry.plan)
+        given = entry.given_plan
+        plan = None if given is None else StoryPlan.model_validate(given)
         return Order(
             topic=wanted.topic,
             cast=tuple(self._member(one) for one in wanted.cast),

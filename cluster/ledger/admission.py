@@ -80,6 +80,7 @@ def first_answer(
         started_s=None,
         ended_s=None,
         plan=plan,
+        plan_given=plan is not None,
         plan_tag=None if plan is None else tag_of(plan),
         film=None,
         error=None,

@@ -57,6 +57,8 @@ class StoryEntry(Record):
     started_s: float | None
     ended_s: float | None
     plan: dict[str, Any] | None
+    plan_given: bool
+    """It came with the story or from an edit, and is not what was planned."""
     plan_tag: str | None
     film: str | None
     """Name of the artifact."""
@@ -66,6 +68,12 @@ class StoryEntry(Record):
     @property
     def is_ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def given_plan(self) -> dict[str, Any] | None:
+        """The plan that the story is to be made from, whoever makes it and whenever; None:
+        planning is a part of it, whether that was done and shown already or not."""
+        return self.plan if self.plan_given else None
 
 
 class Event(Record):

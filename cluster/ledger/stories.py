@@ -127,9 +127,10 @@ def refuse_edit(story: StoryEntry, if_match: str) -> None:
 
 def replace_plan(db: Connection, story: StoryEntry, plan: dict[str, Any], now: float) -> StoryEntry:
     """A new revision with an edited plan: it is accepted again, and everything begins anew."""
-    anew = {"state": "accepted", "revision": story.revision + 1, "plan": plan}
+    anew = {"state": "accepted", "revision": story.revision + 1}
     gone = dict.fromkeys(("started_s", "ended_s", "film", "error", "progress"))
-    changes: dict[str, Any] = {**anew, **gone, "plan_tag": tag_of(plan)}
+    given = {"plan": plan, "plan_given": True, "plan_tag": tag_of(plan)}
+    changes: dict[str, Any] = {**anew, **gone, **given}
     edited = story.model_copy(update=changes)
     _change(db, story.id, changes, [_state_news(edited), *_plan_news(edited)], now)
     return edited

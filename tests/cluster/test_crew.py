@@ -17,6 +17,7 @@ from cluster.local import MARK, LocalRay, end_leftovers, leftovers
 from cluster.resources import Machine, Resources, Share
 from cluster.steps import MakeCorpus, Step, StepError
 from cluster.workdir import WorkDir
+from tests.cluster.processes import title
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,12 @@ RESOURCES = Resources(
     roles=dict.fromkeys(("library", "planner", "trainer", "renderer", "editor"), "all"),
 )
 QUICK = "import time; time.sleep(0.5)"
+# Ends when it may.
+PATIENT = """
+import pathlib, sys, time
+while not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(0.05)
+"""
 # Ends its worker the first time it runs, as a machine that dies would.
 DEADLY = """
 import os, pathlib, signal, sys
@@ -137,23 +144,27 @@ def test_cancelling_ends_the_work_itself(site, tmp_path):
 
 
 def num_workers(site: Site) -> int:
-    lines = [" ".join(process.cmdline()) for process in leftovers(site.work)]
-    return sum("ray::Worker" in line for line in lines)
+    return sum("ray::Worker" in title(process) for process in leftovers(site.work))
 
 
-def test_idle_workers_leave(site):
+def test_idle_workers_leave(site, tmp_path):
     async def until(count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while num_workers(site) != count:
                 await asyncio.sleep(0.1)
+
+    async def seen_at_work(crew: Crew, name: str) -> None:
+        task = asyncio.create_task(crew.run(corpus(PATIENT, str(tmp_path / name))))
+        await until(1)
+        (tmp_path / name).touch()
+        await task
 
     async def run() -> None:
         with closing(site.crew()) as crew:
             await until(0)
-            await crew.run(corpus(QUICK, "idle"))
-            assert num_workers(site) == 1
+            await seen_at_work(crew, "idle")
             await until(0)
-            await crew.run(corpus(QUICK, "idle again"))
+            await seen_at_work(crew, "idle again")
         await until(0)
 
     asyncio.run(run())
@@ -167,7 +178,7 @@ def test_leftovers_of_a_killed_command_are_ended(tmp_path):
     try:
         assert [process.pid for process in leftovers(work)] == [ours.pid]
         assert end_leftovers(work) == 1
-        ours.wait(5)
+        ours.wait(60)
         assert not alive(ours.pid)
         assert other.poll() is None
     finally:

@@ -29,7 +29,7 @@ def test_it_starts_though_ray_was_imported_before(tmp_path: Path) -> None:
         env=bare,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

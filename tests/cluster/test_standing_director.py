@@ -17,6 +17,7 @@ from cluster.durable import sqlite
 from cluster.fairness import Tenant
 from cluster.ledger import ENDED, Key, Ledger, StoryEntry
 from cluster.order import Order
+from cluster.outlook import look_ahead
 from cluster.profiles import load_profile
 from cluster.standing_director import DirectorOptions, StandingDirector, precedence
 from cluster.steps import Step, StepError
@@ -31,6 +32,7 @@ class Hands:
         self.store = store
         self.began: Counter[str] = Counter()
         self.tenants: dict[str, Tenant] = {}
+        self.artifacts: dict[str, Artifact] = {}
         self.failing: set[str] = set()
         self.dying: set[str] = set()
         """Published, and nobody comes to know."""
@@ -55,6 +57,7 @@ class Hands:
             return step.artifact
         self.began[step.label] += 1
         self.tenants[step.label] = tenant
+        self.artifacts[step.label] = step.artifact
         if step.label in self.failing:
             self._tell(step, "failed")
             raise StepError(f"{step.label}: no")
@@ -89,7 +92,7 @@ class House:
     def read_order(self, entry: StoryEntry) -> Order:
         if entry.request.get("impossible"):
             raise ValueError("nobody can film that\nat all")
-        return sample_order(seed=entry.request.get("seed", 0), plan=entry.plan)
+        return sample_order(seed=entry.request.get("seed", 0), plan=entry.given_plan)
 
     def submit(self, key: Key | None = None, priority: int = 0, **request: object) -> str:
         return self.ledger.submit(key or self.key, request, priority=priority).story.id
@@ -113,13 +116,19 @@ class House:
 
     async def ends(self, *stories: str) -> list[StoryEntry]:
         """The stories, when all have ended."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not all(self.ledger.story(s).state in ENDED for s in stories):
                 await asyncio.sleep(0.02)
         return [self.ledger.story(s) for s in stories]
 
+    async def until_both_wait(self, director: StandingDirector, label: str) -> None:
+        """For a step that has begun."""
+        await self.until(lambda: label in self.hands.artifacts)
+        name = str(self.hands.artifacts[label])
+        await self.until(lambda: len(director._interests.films(name)) == 2)
+
     async def until(self, true: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not true():
                 await asyncio.sleep(0.01)
 
@@ -209,9 +218,8 @@ def test_cancelling_one_story_leaves_the_other_what_both_wait_for(house):
     one, other = house.submit(seed=0), house.submit(seed=1)
 
     async def cancelled() -> list[StoryEntry]:
-        async with house.directed():
-            await house.until(lambda: house.hands.began["prior of bowing"])
-            await asyncio.sleep(0.3)
+        async with house.directed() as director:
+            await house.until_both_wait(director, "prior of bowing")
             house.ledger.ask_cancel(one, key_id=house.key.id)
             first = await house.ends(one)
             assert not house.hands.stopped
@@ -295,14 +303,32 @@ def test_a_story_is_shown_a_plan_that_another_had_written(house):
     assert all(entry.plan for entry in entries)
 
 
+def test_a_plan_that_was_shown_is_not_taken_for_one_that_was_given(house):
+    """A director died after it had shown the plan, and before the flow had begun."""
+
+    async def directed(*stories: str) -> list[StoryEntry]:
+        async with house.directed():
+            return await house.ends(*stories)
+
+    (first,) = asyncio.run(directed(house.submit(seed=0)))
+    assert first.plan is not None
+    house.submit(seed=1)
+    (begun,) = house.ledger.take(1)
+    house.ledger.show_plan(begun.id, first.plan)
+    (ended,) = asyncio.run(directed(begun.id))
+    planned = asyncio.run(look_ahead(house.store, sample_order(seed=1, plan=None)))
+    assert ended.film == str(planned.film)
+    assert ended.progress is not None
+    assert [part["label"] for part in ended.progress["parts"]["plan"]] == ["plan"]
+
+
 def test_what_is_cancelled_while_nobody_directs_leaves_the_other_its_steps(house):
     house.hands.waiting = {"prior of bowing": asyncio.Event()}
     one, other = house.submit(seed=0), house.submit(seed=1)
 
     async def first() -> None:
-        async with house.directed():
-            await house.until(lambda: house.hands.began["prior of bowing"])
-            await asyncio.sleep(0.3)
+        async with house.directed() as director:
+            await house.until_both_wait(director, "prior of bowing")
 
     async def second() -> list[StoryEntry]:
         house.hands.waiting = {}
@@ -323,7 +349,7 @@ def test_what_was_done_and_not_charged_is_charged_by_the_next(house):
     async def first() -> None:
         async with house.directed():
             await house.until(lambda: house.hands.began["scene 1"])
-            await asyncio.sleep(0.3)
+            await house.until(lambda: house.store.has(house.hands.artifacts["scene 1"]))
 
     async def second() -> None:
         house.hands.dying = set()

@@ -1,7 +1,6 @@
 """A worker without Ray: it streams progress, stops within a unit, publishes whole or not at all."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -62,14 +61,13 @@ def test_a_step_that_fails_leaves_nothing(worker, store):
 
 def test_progress_is_streamed_and_the_word_to_stop_is_heard(worker, store):
     step = corpus(SLOW)
-    began = time.monotonic()
     events: list[Event] = []
     for event in worker.work(step.model_dump(mode="json")):
         events.append(event)
         if isinstance(event, tuple) and event[0] >= 2:
             worker.stop(str(step.artifact))
     assert failure_of(events).reason == "Cancelled"
-    assert time.monotonic() - began < 15
+    assert max(event[0] for event in events if isinstance(event, tuple)) < 25
     assert not store.has(step.artifact)
     assert store.sweep() == 0
 

@@ -2,9 +2,10 @@
 
 import itertools
 import multiprocessing
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -126,15 +127,20 @@ def append_and_compact(uri: str, begun: Any, stop: Any) -> None:
         seed += 1
 
 
-def search_all_the_time(uri: str, until: float, told: list[Told]) -> None:
+def search_all_the_time(uri: str, over: threading.Event, told: list[Told]) -> None:
     """A reader: asks what it opened at first, and the newest, in turn."""
     held = Snapshot.open(uri)
     for motion in itertools.cycle(MOTIONS):
         for snapshot in (Snapshot.open(uri), held):
             text = ask(snapshot, motion).model_dump_json()
             told.append(Told(snapshot.version, motion, text))
-        if time.monotonic() > until:
+        if over.is_set():
             break
+
+
+def enough(answers: list[Told]) -> bool:
+    """Of answers, and of versions that they were given by."""
+    return len(answers) >= 20 and len({answer.version.videos for answer in answers}) >= 4
 
 
 @pytest.fixture
@@ -153,15 +159,19 @@ def writer(uri: str) -> Iterator[Any]:
 @pytest.mark.slow
 def test_searches_go_on_while_a_writer_appends_and_compacts(uri: str, writer: Any) -> None:
     """No error, and every answer is the one that its version gives afterwards."""
-    until = time.monotonic() + 4
     told: list[list[Told]] = [[], []]
+    over = threading.Event()
     with ThreadPoolExecutor() as threads:
-        readers = [threads.submit(search_all_the_time, uri, until, answers) for answers in told]
+        readers = [threads.submit(search_all_the_time, uri, over, answers) for answers in told]
+        late = time.monotonic() + 120
+        while not enough([*told[0], *told[1]]) and time.monotonic() < late:
+            if wait(readers, timeout=4, return_when=FIRST_EXCEPTION).done:
+                break
+        over.set()
     assert [reader.exception() for reader in readers] == [None, None]
     assert writer.is_alive()
     every = [*told[0], *told[1]]
-    assert len(every) >= 20
-    assert len({answer.version.videos for answer in every}) >= 4
+    assert enough(every)
 
     again: dict[tuple[int, int, str], str] = {}
     for answer in every:

@@ -16,6 +16,7 @@ import yaml
 
 from cluster.local import MARK, leftovers
 from cluster.workdir import WorkDir
+from tests.cluster.processes import title
 
 CLUSTER_FILE = Path(__file__).parents[2] / "ray_cluster.yaml"
 HEAD_TYPE = "ray.head.default"
@@ -103,8 +104,10 @@ class FakeCluster:
 
     def machines(self) -> list[psutil.Process]:
         """The raylets of pretended machines, the head's excepted."""
-        raylets = [p for p in leftovers(self._work) if p.name() == "raylet"]
-        return [p for p in raylets if "--head" not in p.cmdline()]
+        titles = {process: title(process) for process in leftovers(self._work)}
+        return [
+            p for p, words in titles.items() if "raylet/raylet" in words and "--head" not in words
+        ]
 
     def stop(self) -> None:
         """End all of it."""

@@ -19,6 +19,7 @@ import yaml
 
 from cluster.local import leftovers
 from cluster.workdir import WorkDir
+from tests.cluster.processes import title
 from tests.cluster.samples import sample_plan
 
 ENDED = {"finished", "failed", "cancelled"}
@@ -56,6 +57,10 @@ def write_profile(studio: Path, planner_url: str, **more: Any) -> Path:
     return file
 
 
+ANSWER_S = 120.0
+"""How long a server may leave a request without an answer."""
+
+
 @dataclass
 class Server:
     """A `dreamrunner serve` of tiny models, and a client of it."""
@@ -69,7 +74,7 @@ class Server:
     """Address of what Ray tells Prometheus."""
     planner: str = "profile"
     environment: Mapping[str, str] = field(default_factory=lambda: with_bytecode(os.environ))
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20, verify=False))
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, verify=False))
 
     @property
     def url(self) -> str:
@@ -102,7 +107,7 @@ class Server:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(90) == 0
+        assert self.process.wait(180) == 0
 
     def die(self) -> None:
         """As if the machine lost power: all processes at once."""
@@ -124,7 +129,8 @@ class Server:
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """An answer, asked for again while no replica is there to give it."""
         headers = {"Authorization": f"Bearer {self.key}", **more.pop("headers", {})}
-        for _ in range(60):
+        until = time.monotonic() + ANSWER_S
+        while time.monotonic() < until:
             try:
                 answer = self.client.request(method, self.url + path, headers=headers, **more)
             except httpx.TransportError:
@@ -147,7 +153,7 @@ class Server:
         entry: dict[str, Any] = self.ask("GET", f"/v1/stories/{story}").json()
         return entry
 
-    def until(self, stories: list[str], states: set[str], limit_s: float = 180) -> list[str]:
+    def until(self, stories: list[str], states: set[str], limit_s: float = 300) -> list[str]:
         """The stories' states, when all are among these or have ended."""
         began = time.monotonic()
         while time.monotonic() - began < limit_s:
@@ -156,14 +162,6 @@ class Server:
                 return now
             time.sleep(0.3)
         raise AssertionError([self.story(story) for story in stories])
-
-
-def title(process: psutil.Process) -> str:
-    """Its command line; nothing of one that has ended meanwhile."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def kill(process: psutil.Process) -> None:

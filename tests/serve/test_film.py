@@ -156,7 +156,7 @@ def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path):
         if "scene" in line and "running" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert (
         err.strip().splitlines()[-1] == "dreamrunner: stopped; the same command goes on from here"

@@ -1,13 +1,9 @@
-"""A director that is made to be killed: all of it is real but the hands.
-
-`python -m tests.cluster.chaos.director FOLDER LEDGER_URL FLOWS_URL LIFE`. It directs until it is
-killed. LIFE counts its lives, so that no two have the same luck.
-"""
+"""A director that is made to be killed: all of it is real but the hands."""
 
 import asyncio
 import logging
+import os
 import random
-import sys
 from pathlib import Path
 
 from cluster.artifacts import Artifact, LocalStore
@@ -61,7 +57,7 @@ def read_order(entry: StoryEntry) -> Order:
     return sample_order(
         topic=f"day {world}",
         seed=wish["seed"],
-        plan=entry.plan,
+        plan=entry.given_plan,
         studio=sample_studio(prior_seed=world),
         cast=(
             Member(name="pirate", phrase="pirate", images=(nowhere("pirate.png"),)),
@@ -94,7 +90,14 @@ async def direct(folder: Path, ledger_url: str, flows_url: str, life: int) -> No
     await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def main(folder: Path, ledger_url: str, flows_url: str, life: int) -> None:
+    """Direct until killed. ``life`` counts lives, so that no two have the same luck."""
+    with log_of(folder, life).open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     logging.basicConfig(level=logging.INFO)
-    root, ledger_url, flows_url, life = sys.argv[1:]
-    asyncio.run(direct(Path(root), ledger_url, flows_url, int(life)))
+    asyncio.run(direct(folder, ledger_url, flows_url, life))
+
+
+def log_of(folder: Path, life: int) -> Path:
+    return folder / f"director-{life}.log"

@@ -9,9 +9,9 @@ One JSON line a schedule.
 import argparse
 import contextlib
 import json
-import os
+import multiprocessing
+import multiprocessing.process
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,13 +21,16 @@ from pathlib import Path
 
 from cluster.durable import sqlite
 from cluster.ledger import Key, Ledger, StoryEntry
+from tests.cluster.chaos import director
 from tests.cluster.chaos.checks import faults_of, wait_for_rest
 from tests.cluster.chaos.schedule import KEYS, Life, Plot, Schedule, schedule_of
 from tests.cluster.postgres import Postgres, binaries, running_postgres
 
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 """How long the last director may need."""
 TICK_S = 0.02
+LAST_LETTERS = 500
+"""Of what a director says that ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -48,36 +51,41 @@ class Site:
 
 
 class Directors:
-    """One director at a time."""
+    """One director at a time.
+
+    Forked from a process that has imported everything, so that a life is spent directing, and
+    not importing, however busy the machine is.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forks = multiprocessing.get_context("forkserver")
+        self._forks.set_forkserver_preload(["ray.exceptions", director.__name__])
+        self._process: multiprocessing.process.BaseProcess | None = None
         self.num_lives = 0
 
     def spawn(self) -> None:
-        site, life = self._site, str(self.num_lives)
-        module = [sys.executable, "-m", "tests.cluster.chaos.director"]
-        words = [str(site.folder), site.ledger_url, site.flows_url, life]
-        with (site.folder / f"director-{life}.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [*module, *words],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+        site = self._site
+        words = (site.folder, site.ledger_url, site.flows_url, self.num_lives)
+        self._process = self._forks.Process(target=director.main, args=words)
+        self._process.start()
         self.num_lives += 1
 
     def kill(self) -> None:
         """SIGKILL, and nothing of it is left."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.join()
             self._process = None
 
     def died(self) -> bool:
         """By itself, which it must not."""
-        return self._process is not None and self._process.poll() is not None
+        return self._process is not None and self._process.exitcode is not None
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        log = director.log_of(self._site.folder, self.num_lives - 1).read_text(errors="replace")
+        return f"director {self.num_lives - 1} ended by itself: {log.strip()[-LAST_LETTERS:]}"
 
 
 @dataclass
@@ -167,7 +175,7 @@ def play(schedule: Schedule, site: Site) -> list[str]:
 def _live(course: Course, directors: Directors, life: Life) -> None:
     directors.spawn()
     _wait(course, life.lasts_s)
-    assert not directors.died(), f"director {directors.num_lives - 1} ended by itself"
+    assert not directors.died(), directors.last_words()
     directors.kill()
     _wait(course, life.then_s)
 
@@ -184,7 +192,7 @@ def _last_life(course: Course, directors: Directors, site: Site) -> list[str]:
     until = course.now_s + PATIENCE_S
     while course.go_on():
         if directors.died():
-            return ["the last director ended by itself"]
+            return [directors.last_words()]
         if course.now_s > until:
             return [f"not all stories have ended after {PATIENCE_S:g} s"]
         time.sleep(TICK_S)

@@ -22,7 +22,7 @@ class Racers:
         """Run something in every process from one moment on; what each returned."""
         starts = [(url, run, rank, words) for rank in range(NUM_RACERS)]
         jobs = [self._pool.apply_async(_start, start) for start in starts]
-        return [job.get(timeout=60) for job in jobs]
+        return [job.get(timeout=120) for job in jobs]
 
     def close(self) -> None:
         self._pool.close()

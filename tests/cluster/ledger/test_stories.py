@@ -192,6 +192,21 @@ def test_an_edited_plan_begins_again(ledger: Ledger, key: Key) -> None:
     assert [taken.id for taken in ledger.take(1)] == [story.id]
 
 
+def test_only_a_plan_that_came_from_outside_is_given(ledger: Ledger, key: Key) -> None:
+    given = ledger.submit(key, {}, plan=PLAN).story
+    planned = ledger.submit(key, {}).story
+    assert (given.given_plan, planned.given_plan) == (PLAN, None)
+    ledger.take(2)
+    for story in (given, planned):
+        ledger.show_plan(story.id, PLAN)
+        assert ledger.advance(story.id, "finished")
+    assert ledger.story(given.id).given_plan == PLAN
+    shown = ledger.story(planned.id)
+    assert (shown.plan, shown.given_plan) == (PLAN, None)
+    ledger.replace_plan(planned.id, EDITED, if_match=str(shown.plan_tag), key_id=key.id)
+    assert ledger.story(planned.id).given_plan == EDITED
+
+
 def test_an_old_revision_has_no_say(ledger: Ledger, key: Key) -> None:
     story = brought_to(ledger, key, "finished")
     edited = ledger.replace_plan(story.id, EDITED, if_match=str(story.plan_tag), key_id=key.id)

@@ -13,10 +13,10 @@ from tests.serve.chaos.owners import Course, Owner, Told
 from tests.serve.chaos.schedule import KEYS, Schedule
 from tests.serve.server import Server
 
-PATIENCE_S = 240.0
+PATIENCE_S = 480.0
 """How long all may take after the last kill."""
 TICK_S = 0.2
-INSIST_S = 20.0
+INSIST_S = 180.0
 """How long somebody is looked for who is to be killed."""
 NAMES = {
     "Gateway": "ServeReplica:dreamrunner:Gateway",

@@ -68,4 +68,6 @@ def server(tmp_path_factory) -> Iterator[Server]:
 @pytest.mark.parametrize("seed", SOAK)
 def test_whatever_dies(seed, server):
     faults = told(seed, server)
-    assert not faults, "\n".join([f"play it again: python -m tests.serve.chaos {seed}", *faults])
+    if faults:
+        again = f"play it again: python -m tests.serve.chaos {seed}"
+        pytest.fail("\n".join([again, *faults]), pytrace=False)

@@ -124,7 +124,7 @@ def listening(app: FastAPI) -> Iterator[str]:
             yield f"http://127.0.0.1:{found.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(timeout=10)
+            thread.join(timeout=60)
 
 
 def options(**changes: Any) -> DoorOptions:

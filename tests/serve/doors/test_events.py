@@ -20,7 +20,7 @@ def server(ledger, stage) -> Iterator[Any]:
     app = make_doors(ledger, stage, options(heartbeat_s=0.1, max_streams=2))
     with listening(app) as url:
         headers = {"Authorization": f"Bearer {secret}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=10) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             yield client, Caller(app, secret).order()
 
 
@@ -52,16 +52,16 @@ def story_of(ledger, story):
 def test_a_stream_tells_what_happens_as_it_happens(server, ledger):
     client, story = server
     seen, beats = [], 0
-    director = threading.Timer(0.5, story_of, (ledger, story))
+    director = threading.Thread(target=story_of, args=(ledger, story))
     with client.stream("GET", f"/v1/stories/{story}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         assert response.headers["cache-control"] == "no-store"
-        director.start()
         for event in read(response):
             beats += not event
             seen += [event] if event else []
+            if beats == 2 and director.ident is None:
+                director.start()
     director.join()
-    assert beats >= 2
     assert [event["id"] for event in seen] == ["1", "2", "3", "4", "5", "6"]
     kinds = [event["event"] for event in seen]
     assert kinds == ["state", "state", "progress", "progress", "plan", "state"]
@@ -124,7 +124,7 @@ def test_a_key_may_hold_so_many_streams_and_gets_them_back(server):
         answer = client.get(path)
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "5"
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         with client.stream("GET", path) as response:
             if response.status_code == 200:
