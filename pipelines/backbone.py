@@ -35,7 +35,8 @@ def default_dtype(device: torch.device) -> torch.dtype:
     """bf16 where the hardware multiplies it natively, else fp32."""
     if device.type == "cuda":
         return torch.bfloat16
-    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    multiplies_bf16 = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if multiplies_bf16 else torch.float32
 
 
 class Backbone:
