@@ -49,7 +49,8 @@ def _descend(model: nn.Module, optimiser: MuonAdam, x: torch.Tensor, y: torch.Te
 def test_the_optimiser_learns_and_resumes_where_it_stopped(tmp_path: Path) -> None:
     model, x, y = _regression(0)
     optimiser = MuonAdam(model.named_parameters(), lr=0.05)
-    losses = [_descend(model, optimiser, x, y) for _ in range(120)]
+    # Still on its way down: where it has converged, rounding alone takes two runs apart.
+    losses = [_descend(model, optimiser, x, y) for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
     save_state(tmp_path, "m", optimiser.state() | dict(model.state_dict()))
     twin, _, _ = _regression(1)
@@ -58,7 +59,7 @@ def test_the_optimiser_learns_and_resumes_where_it_stopped(tmp_path: Path) -> No
     other = MuonAdam(twin.named_parameters(), lr=0.05)
     other.load(state)
     pairs = [(_descend(model, optimiser, x, y), _descend(twin, other, x, y)) for _ in range(5)]
-    assert all(ours == pytest.approx(theirs, rel=0.1) for ours, theirs in pairs)
+    assert all(ours == pytest.approx(theirs, rel=0.02) for ours, theirs in pairs)
 
 
 def test_state_is_split_into_small_files_and_read_back(tmp_path: Path) -> None:
@@ -189,3 +190,15 @@ def test_rows_of_the_mask_are_aligned() -> None:
     bias = attention_bias(owned, MAX_TOKENS, torch.bfloat16)
     assert bias.shape[-1] % 16 != 0, "or the test tests nothing"
     assert bias.stride(-2) % 16 == 0
+
+
+def test_what_has_no_gradient_stays() -> None:
+    model, x, y = _regression(0)
+    optimiser = MuonAdam(model.named_parameters(), lr=0.05, weight_decay=0.1)
+    _descend(model, optimiser, x, y)
+    frozen = next(iter(model.parameters()))
+    frozen.requires_grad_(False)
+    before = frozen.detach().clone()
+    for _ in range(3):
+        _descend(model, optimiser, x, y)
+    assert torch.equal(frozen, before)
