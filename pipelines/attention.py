@@ -10,7 +10,8 @@ slice. Shapes: B batch, h heads, S = N * L + V, D head width.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pipelines import region_walk
-from pipelines.region_layout import RaggedPart, RegionLayout, dense_mask, words_of
+from pipelines.region_layout import RegionLayout, dense_mask, words_of
 from pipelines.region_tables import RegionTables
 
 Implementation = Literal["factorised", "dense"]
@@ -57,12 +58,22 @@ def region_attention(
 
 
 def fused_region_attention(
-    query: Tensor, key: Tensor, value: Tensor, num_text: int, tables: RegionTables
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_text: int,
+    tables: RegionTables,
+    *,
+    overlap: bool = True,
 ) -> Tensor:
     """`region_attention` of B scenes, which may differ, in one call that `torch.compile` keeps
-    whole: no shape in it depends on a layout but the tables' lengths."""
+    whole: no shape in it depends on a layout but the tables' lengths.
+
+    With ``overlap`` a GPU computes the captions' rows beside V to V attention, whose last wave
+    leaves much of it idle; the numbers are the same.
+    """
     length = tables.text_length
-    out: Tensor = _fused(query, key, value, num_text, length, *tables.tensors)
+    out: Tensor = _fused(query, key, value, num_text, length, overlap, *tables.tensors)
     return out
 
 
@@ -73,6 +84,7 @@ def _fused(
     value: Tensor,
     num_text: int,
     text_length: int,
+    overlap: bool,
     tiles: Tensor,
     captions: Tensor,
     items: Tensor,
@@ -81,14 +93,40 @@ def _fused(
 ) -> Tensor:
     tables = RegionTables(text_length, tiles, captions, items, keys, item_ends)
     out = _empty_rows(query)
-    visual, lse = attention_with_lse(*(x[:, :, num_text:] for x in (query, key, value)))
     rows: Any = region_walk
     if query.is_cuda:
         rows = import_module("pipelines.region_kernels")  # needs Triton
-    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]
+    device = torch.cuda.device_of(query)  # type: ignore[no-untyped-call]
+    with device, _beside(overlap and query.is_cuda) as beside:
+        visual, lse = attention_with_lse(*(x[:, :, num_text:] for x in (query, key, value)))
+        with beside:
+            rows.caption_rows(query, key, value, out, tables)
         rows.visual_rows(query, key, value, visual, lse, out, tables)
-        rows.caption_rows(query, key, value, out, tables)
     return out
+
+
+@contextmanager
+def _beside(wanted: bool) -> Iterator[AbstractContextManager[Any]]:
+    """A context for work that needs nothing of what is started from here on.
+
+    It gets a stream of its own, which starts from here and which the current stream waits for at
+    the end: memory of the current stream that is not freed before then is safe to use there.
+    """
+    if not wanted:
+        yield nullcontext()
+        return
+    current = torch.cuda.current_stream()
+    side = _side_stream(current.device_index)
+    side.wait_stream(current)
+    try:
+        yield torch.cuda.stream(side)
+    finally:
+        current.wait_stream(side)
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @_fused.register_fake
@@ -98,6 +136,7 @@ def _(
     value: Tensor,
     num_text: int,
     text_length: int,
+    overlap: bool,
     tiles: Tensor,
     captions: Tensor,
     items: Tensor,
@@ -176,38 +215,3 @@ def attention_with_lse(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tenso
         out, lse, *_ = ops._scaled_dot_product_cudnn_attention(query, key, value, None, True)
     length = query.shape[2]
     return out, lse.reshape(*out.shape[:2], -1)[:, :, :length]
-
-
-def _with_ragged(
-    query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, layout: RegionLayout
-) -> Tensor:
-    """One scene (h, S, D) on CUDA in half precision: the small part in one flash call."""
-    text, bare = layout.num_text, layout.num_bare
-    part, covered = layout.ragged, layout.num_visual - layout.num_bare
-    small, small_lse = _variable_length(
-        torch.cat([query[:, text + bare :], query[:, :text]], 1),
-        key.index_select(1, part.keys),
-        value.index_select(1, part.keys),
-        part,
-    )
-    merged = merge(out[:, bare:], lse[:, bare:], small[:, :covered], small_lse[:, :covered])
-    return torch.cat([small[:, covered:], out[:, :bare], merged], 1)
-
-
-def _variable_length(
-    query: Tensor, key: Tensor, value: Tensor, part: RaggedPart
-) -> tuple[Tensor, Tensor]:
-    """Attention within each segment of ``part``: (h, Q, D) and log-sum-exp (h, Q)."""
-    out, lse, *_ = torch.ops.aten._flash_attention_forward(
-        query.transpose(0, 1),
-        key.transpose(0, 1),
-        value.transpose(0, 1),
-        part.query_ends,
-        part.key_ends,
-        part.max_queries,
-        part.max_keys,
-        0.0,
-        False,
-        False,
-    )
-    return out.transpose(0, 1), lse.reshape(query.shape[0], -1)[:, : query.shape[1]]

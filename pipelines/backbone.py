@@ -7,7 +7,7 @@ anything learned (`priors`). Shapes: B clips, F frames, T latent frames, C chann
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +20,18 @@ from diffusers import (
     CogVideoXPipeline,
     DiffusionPipeline,
 )
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXResnetBlock3D
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
+from diffusers.models.upsampling import CogVideoXUpsample3D
 from diffusers.utils import logging as diffusers_log
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_log
 
 from pipelines.regions import TokenGrid
 
 Sampler = Literal["dpm", "ddim"]
 MAX_CACHED_TEXTS = 512
+DECODER_BLOCKS = (CogVideoXResnetBlock3D, CogVideoXUpsample3D)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -77,13 +80,19 @@ class Backbone:
             )
         return cls(pipeline.to(place), folder, place)
 
-    def compile(self) -> None:
+    def compile(self, *, decoder: bool = True) -> None:
         """Compile the transformer's blocks on first use: one graph serves all blocks, any layout
-        and any number of captions."""
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+        and any number of captions. With ``decoder``, the autoencoder's too."""
         self.compiled = True
-        for block in self.transformer.transformer_blocks:
-            block.compile(fullgraph=True)
+        _compile(self.transformer.transformer_blocks, fullgraph=True)
+        if decoder:
+            self.compile_decoder()
+
+    def compile_decoder(self) -> None:
+        """Compile the decoder's blocks on first use, once for each of a clip's few shapes."""
+        decoder = self.vae.decoder
+        blocks = [m for m in decoder.modules() if isinstance(m, DECODER_BLOCKS)]
+        _compile([*blocks, decoder.norm_out], dynamic=False)
 
     def twin(self, device: str) -> "Backbone":
         """The same model with a transformer of its own on another device; the rest is shared."""
@@ -91,7 +100,7 @@ class Backbone:
         other.device = torch.device(device)
         other.transformer = copy.deepcopy(self.transformer).to(other.device)
         if self.compiled:
-            other.compile()
+            other.compile(decoder=False)
         return other
 
     @cached_property
@@ -240,6 +249,13 @@ class Backbone:
             return_dict=False,
         )[0]
         return prediction.float()
+
+
+def _compile(modules: Iterable[nn.Module], **how: Any) -> None:
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, 32)
+    for module in modules:
+        module.compile(**how)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ Training them is `pipelines.priors`' work. Shapes: S tokens, K adapters, r rank.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 Kind = Literal["motion", "subject"]
 Pair = tuple[Tensor, Tensor]
 """(down (r, in), up (out, r))."""
-Gates = dict[str, Tensor]
-"""Module path to its rank-space token mask (S, r of all its adapters)."""
+Slots = tuple[int, ...]
+"""Whose a stacked path's ranks are: the place of an adapter for each."""
+Gates = dict[Slots, tuple[Tensor, Tensor]]
+"""Slots to their rank-space token mask (S, r of all) and its range, as in `adapted_linears`."""
 
 LORA_MODULES = (
     "attn1.to_q",
@@ -104,62 +107,92 @@ class LowRankPath:
         return out + low_rank(args[0], self.down, self.up, self.gate)
 
 
-@torch.library.custom_op("dreamrunner::adapted_linear", mutates_args=())
-def adapted_linear(
+@torch.library.custom_op("dreamrunner::adapted_linears", mutates_args=())
+def adapted_linears(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
     down: Tensor,
-    up: Tensor,
+    ups: Sequence[Tensor],
     gate: Tensor | None,
-) -> Tensor:
-    """A linear layer and its low-rank path: x (B, S, in) to (B, S, out); gate (S, r).
+    rows: Tensor | None,
+) -> list[Tensor]:
+    """Linear layers of one input and their low-rank paths: x (B, S, in) to (B, S, out) each.
 
-    One operator, so that the path is added where the layer's output lies, compiled or not.
+    ``down`` (sum of r, in) stacks the layers' downs, so x is read once for all of them; ``gate``
+    is (S, sum of r). ``rows``, int64 (2,) on the CPU, is the range outside of which the gate is 0:
+    only there is anything added, in place. One operator, so that this holds compiled too, and no
+    scene's numbers become constants of a graph.
     """
-    rows = x.flatten(0, -2)
-    hidden = F.linear(x, down)
-    if gate is not None:
-        hidden.mul_(gate)
-    out = F.linear(rows, weight, bias).addmm_(hidden.flatten(0, -2), up.T)
-    return out.view(*x.shape[:-1], len(weight))
+    flat = x.flatten(0, -2)
+    outs = [
+        F.linear(flat, weight, bias).view(*x.shape[:-1], len(weight))
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    start, stop = (0, x.shape[1]) if rows is None else rows.tolist()
+    widths = [up.shape[1] for up in ups]
+    for sample in range(len(x) if start < stop else 0):
+        hidden = F.linear(x[sample, start:stop], down)
+        if gate is not None:
+            hidden.mul_(gate[start:stop])
+        for out, part, up in zip(outs, torch.split(hidden, widths, 1), ups, strict=True):
+            out[sample, start:stop].addmm_(part, up.T)
+    return outs
 
 
-@adapted_linear.register_fake
+@adapted_linears.register_fake
 def _(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
     down: Tensor,
-    up: Tensor,
+    ups: Sequence[Tensor],
     gate: Tensor | None,
-) -> Tensor:
-    return x.new_empty(*x.shape[:-1], weight.shape[0])
+    rows: Tensor | None,
+) -> list[Tensor]:
+    return [x.new_empty(*x.shape[:-1], weight.shape[0]) for weight in weights]
+
+
+@dataclass(eq=False)
+class StackedPath:
+    """What adapters add to layers that read one input: all downs in one matrix, an up a layer.
+
+    ``slots`` names the adapter of each row of ``down``. ``gate`` and ``rows``, as `adapted_linears`
+    takes them, may be changed between forwards.
+    """
+
+    slots: Slots
+    down: Tensor
+    ups: tuple[Tensor, ...]
+    gate: Tensor | None = None
+    rows: Tensor | None = None
+
+    def apply(self, layers: Sequence[nn.Linear], x: Tensor) -> list[Tensor]:
+        """The layers' outputs, adapters included."""
+        weights, biases = [f.weight for f in layers], [f.bias for f in layers]
+        found: list[Tensor] = adapted_linears(
+            x, weights, biases, self.down, self.ups, self.gate, self.rows
+        )
+        return found
 
 
 class AdaptedLinear(nn.Linear):
     """What a linear layer is while it has a low-rank path: the same parameters, another forward."""
 
-    path: LowRankPath
+    path: StackedPath
+    joint: StackedPath | None
+    """The path of this layer and the next two, where they are query, key and value."""
 
     def forward(self, x: Tensor) -> Tensor:
-        path = self.path
-        out: Tensor = adapted_linear(x, self.weight, self.bias, path.down, path.up, path.gate)
-        return out
+        return self.path.apply([self], x)[0]
 
 
-@contextmanager
-def _adapted(transformer: Any, paths: Mapping[str, LowRankPath]) -> Iterator[None]:
-    layers = {name: transformer.get_submodule(name) for name in paths}
-    try:
-        for name, layer in layers.items():
-            layer.path = paths[name]
-            layer.__class__ = AdaptedLinear
-        yield
-    finally:
-        for layer in layers.values():
-            layer.__class__ = nn.Linear
-            layer.__dict__.pop("path", None)
+def linears(layers: Sequence[nn.Linear], x: Tensor) -> list[Tensor]:
+    """The outputs of query, key and value projections; their adapters read x once for all."""
+    first = layers[0]
+    if isinstance(first, AdaptedLinear) and first.joint is not None:
+        return first.joint.apply(layers, x)
+    return [layer(x) for layer in layers]
 
 
 class StackedAdapters:
@@ -169,11 +202,13 @@ class StackedAdapters:
         """Raises `ValueError` when an adapter was made for another transformer."""
         self.transformer = transformer
         self.num_adapters = len(adapters)
-        self._slots: dict[str, tuple[int, ...]] = {}
-        self._paths: dict[str, LowRankPath] = {}
+        self._paths: dict[str, StackedPath] = {}
+        self._joint: dict[str, StackedPath] = {}
         names = dict.fromkeys(name for adapter in adapters for name in adapter.weights)
         for name in names:
             self._stack(name, [(k, a) for k, a in enumerate(adapters) if name in a.weights])
+        for name in names:
+            self._join(name)
 
     def _stack(self, name: str, users: Sequence[tuple[int, Adapter]]) -> None:
         weight = _weight_of(self.transformer, name, users[0][1])
@@ -181,17 +216,43 @@ class StackedAdapters:
             _check_fits(adapter, name, weight)
         downs = [adapter.weights[name][0] for _, adapter in users]
         ups = [adapter.weights[name][1] * adapter.scale for _, adapter in users]
-        self._slots[name] = tuple(
-            k for (k, _), down in zip(users, downs, strict=True) for _ in range(len(down))
-        )
-        self._paths[name] = LowRankPath(
+        self._paths[name] = StackedPath(
+            tuple(k for (k, _), down in zip(users, downs, strict=True) for _ in range(len(down))),
             torch.cat(downs).to(weight.device, weight.dtype),
-            torch.cat(ups, 1).to(weight.device, weight.dtype),
+            (torch.cat(ups, 1).to(weight.device, weight.dtype),),
         )
+
+    def _join(self, name: str) -> None:
+        """Let query, key and value, where all have paths, share one down; theirs become views."""
+        prefix, _, last = name.rpartition(".")
+        paths = [self._paths.get(f"{prefix}.{each}") for each in ("to_q", "to_k", "to_v")]
+        found = [path for path in paths if path is not None]
+        if last != "to_q" or len(found) < len(paths):
+            return
+        down = torch.cat([path.down for path in found])
+        slots = tuple(slot for path in found for slot in path.slots)
+        parts = torch.split(down, [len(path.down) for path in found])
+        for path, part in zip(found, parts, strict=True):
+            path.down = part
+        self._joint[name] = StackedPath(slots, down, tuple(path.ups[0] for path in found))
 
     def attached(self, active: bool = True) -> AbstractContextManager[None]:
         """A context within which the transformer has these adapters; `act` says where."""
-        return _adapted(self.transformer, self._paths if active else {})
+        return self._adapted() if active else nullcontext()
+
+    @contextmanager
+    def _adapted(self) -> Iterator[None]:
+        layers = {name: self.transformer.get_submodule(name) for name in self._paths}
+        try:
+            for name, layer in layers.items():
+                layer.path, layer.joint = self._paths[name], self._joint.get(name)
+                layer.__class__ = AdaptedLinear
+            yield
+        finally:
+            for layer in layers.values():
+                layer.__class__ = nn.Linear
+                layer.__dict__.pop("path", None)
+                layer.__dict__.pop("joint", None)
 
     def gates(self, masks: Tensor) -> Gates:
         """Token masks (S, K), 0 or 1, as rank-space gates, made once and used every step."""
@@ -199,19 +260,27 @@ class StackedAdapters:
             raise ValueError(
                 f"masks of shape {tuple(masks.shape)}; need (tokens, {self.num_adapters} adapters)"
             )
-        cache: dict[tuple[int, ...], Tensor] = {}
         found: Gates = {}
-        for name, slots in self._slots.items():
-            if slots not in cache:
-                path = self._paths[name]
-                cache[slots] = masks.to(path.down.device, path.down.dtype)[:, list(slots)]
-            found[name] = cache[slots]
+        for path in self._all():
+            if path.slots not in found:
+                picked = masks[:, list(path.slots)]
+                gate = picked.to(path.down.device, path.down.dtype).contiguous()
+                found[path.slots] = gate, _range_of(picked)
         return found
 
     def act(self, gates: Gates | None) -> None:
         """Let the adapters act through these gates from the next forward on; None: everywhere."""
-        for name, path in self._paths.items():
-            path.gate = None if gates is None else gates[name]
+        for path in self._all():
+            path.gate, path.rows = (None, None) if gates is None else gates[path.slots]
+
+    def _all(self) -> Iterator[StackedPath]:
+        return chain(self._paths.values(), self._joint.values())
+
+
+def _range_of(masks: Tensor) -> Tensor:
+    """From the first to behind the last row with a 1, int64 (2,) on the CPU; 0, 0 for none."""
+    rows = masks.any(1).nonzero().flatten().cpu()
+    return torch.stack([rows[0], rows[-1] + 1]) if len(rows) else torch.zeros(2, dtype=torch.long)
 
 
 def _weight_of(transformer: Any, name: str, adapter: Adapter) -> Tensor:

@@ -32,7 +32,8 @@ class RegionLayout:
     """Who sees whom in one scene, in less than a megabyte.
 
     ``order`` int64 (V,) holds the original place of each sorted visual token, ``inverse`` undoes
-    it. ``groups`` are in order, tokens without any caption first. ``text_length`` is L.
+    it. ``groups`` are in order, tokens of the last caption first, of no caption last.
+    ``text_length`` is L.
     """
 
     num_conditions: int
@@ -50,7 +51,7 @@ class RegionLayout:
             raise ValueError(f"{num_conditions} conditions; 1 to {MAX_CONDITIONS} fit one scene")
         bits = 1 << torch.arange(num_conditions, device=flat.device)
         cover = (flat.long() * bits[:, None]).sum(0)
-        order = torch.argsort(cover, stable=True)
+        order = torch.argsort(cover, descending=True, stable=True)
         sets, counts = torch.unique_consecutive(cover[order], return_counts=True)
         groups = _groups(sets.tolist(), counts.tolist(), num_conditions)
         return cls(num_conditions, text_length, order, torch.argsort(order), groups)
@@ -67,8 +68,9 @@ class RegionLayout:
 
     @property
     def num_bare(self) -> int:
-        """Visual tokens that no caption covers; they come first."""
-        return 0 if self.groups[0].captions else self.groups[0].stop
+        """Visual tokens that no caption covers; they come last."""
+        last = self.groups[-1]
+        return 0 if last.captions else last.stop - last.start
 
     @property
     def unmasked(self) -> bool:
@@ -88,10 +90,6 @@ class RegionLayout:
     def tables(self) -> RegionTables:
         """What the GPU kernels walk."""
         return RegionTables.build([self])
-
-    @cached_property
-    def ragged(self) -> "RaggedPart":
-        return RaggedPart.build(self)
 
 
 def _groups(sets: list[int], counts: list[int], num_conditions: int) -> tuple[TokenGroup, ...]:
@@ -115,59 +113,9 @@ def _slices(groups: Sequence[TokenGroup], caption: int) -> tuple[slice, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, eq=False)
-class RaggedPart:
-    """The small part as one variable-length call: queries [visual with captions | captions].
-
-    ``keys`` int32 indexes the joint sequence; ``query_ends`` and ``key_ends`` are int32 cumulative
-    lengths, one entry a segment (a group or a caption), from 0.
-    """
-
-    keys: Tensor
-    query_ends: Tensor
-    key_ends: Tensor
-    max_queries: int
-    max_keys: int
-
-    @classmethod
-    def build(cls, layout: RegionLayout) -> "RaggedPart":
-        device = layout.order.device
-        keys = _segment_keys(layout)
-        num_queries = [g.stop - g.start for g in layout.groups if g.captions]
-        num_queries += [layout.text_length] * layout.num_conditions
-        num_keys = [len(part) for part in keys]
-        return cls(
-            torch.cat(keys).to(device),
-            _ends(num_queries).to(device),
-            _ends(num_keys).to(device),
-            max(num_queries),
-            max(num_keys),
-        )
-
-
-def _segment_keys(layout: RegionLayout) -> list[Tensor]:
-    """Keys of every group that has captions, then of every caption."""
-    text = layout.num_text
-    words = [_range(words_of(layout, i)) for i in range(layout.num_conditions)]
-    of_groups = [torch.cat([words[i] for i in g.captions]) for g in layout.groups if g.captions]
-    of_captions = [
-        torch.cat([words[i], *(_range(s) + text for s in slices)])
-        for i, slices in enumerate(layout.slices_of)
-    ]
-    return of_groups + of_captions
-
-
-def _range(indices: slice) -> Tensor:
-    return torch.arange(indices.start, indices.stop, dtype=torch.int32)
-
-
 def words_of(layout: RegionLayout, caption: int) -> slice:
     """The text tokens of one caption in the joint sequence."""
     return slice(caption * layout.text_length, (caption + 1) * layout.text_length)
-
-
-def _ends(lengths: Sequence[int]) -> Tensor:
-    return torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
 
 
 def dense_mask(layout: RegionLayout) -> Tensor:

@@ -16,6 +16,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
 from pipelines.attention import Implementation, fused_region_attention, region_attention
+from pipelines.lora import linears
 from pipelines.region_layout import RegionLayout
 from pipelines.region_tables import RegionTables
 
@@ -64,8 +65,8 @@ class RegionAttention:
 
 def _heads(attn: Any, joint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value = (
-        projection(joint).unflatten(2, (attn.heads, -1)).transpose(1, 2)
-        for projection in (attn.to_q, attn.to_k, attn.to_v)
+        torch.unflatten(x, 2, (attn.heads, -1)).transpose(1, 2)
+        for x in linears((attn.to_q, attn.to_k, attn.to_v), joint)
     )
     if attn.norm_q is not None:
         query, key = attn.norm_q(query), attn.norm_k(key)

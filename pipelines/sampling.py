@@ -30,21 +30,73 @@ def denoise(
 ) -> Tensor:
     """Denoise fp32 latents (B, T, C, h, w) with a CogVideoX DPM or DDIM scheduler.
 
-    After every step ``progress(done, num_units)``; what it raises ends the loop there.
+    After every step ``progress(done, num_units)``; what it raises ends the loop there. On a GPU a
+    step is counted when it is started: nothing in the loop waits for one, and noise is drawn while
+    the model computes.
     """
-    scheduler.set_timesteps(num_steps, device=latents.device)
-    timesteps = scheduler.timesteps
-    multistep = isinstance(scheduler, CogVideoXDPMScheduler)
+    scheduler.set_timesteps(num_steps)  # on the CPU, where the schedule lies
+    update = _dpm_step if isinstance(scheduler, CogVideoXDPMScheduler) else _ddim_step
+    timesteps = scheduler.timesteps.to(latents.device)
     before: Tensor | None = None
-    for i, timestep in enumerate(timesteps):
-        velocity = predict(latents, timestep[None])
-        if multistep:
-            earlier = timesteps[i - 1] if i else None
-            latents, before = scheduler.step(
-                velocity, before, timestep, earlier, latents, generator=generator
-            )
-        else:
-            latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-        latents = latents.float()
+    for i in range(len(timesteps)):
+        velocity = predict(latents, timesteps[i : i + 1])
+        latents, before = update(scheduler, i, velocity, latents, before, generator)
         progress(i + 1, num_units)
     return latents
+
+
+Update = tuple[Tensor, Tensor | None]
+"""The next latents, and the predicted clean ones."""
+
+
+def _ddim_step(
+    scheduler: Any,
+    i: int,
+    velocity: Tensor,
+    latents: Tensor,
+    _before: Tensor | None,
+    _generator: torch.Generator,
+) -> Update:
+    timestep = int(scheduler.timesteps[i])
+    return scheduler.step(velocity, timestep, latents, return_dict=False)[0].float(), None
+
+
+def _dpm_step(
+    scheduler: Any,
+    i: int,
+    velocity: Tensor,
+    latents: Tensor,
+    before: Tensor | None,
+    generator: torch.Generator,
+) -> Update:
+    """What ``scheduler.step`` computes, bit for bit, but its noise comes without a blocking copy."""
+    now, after, back = _alphas(scheduler, i)
+    h, r, _, _ = scheduler.get_variables(now, after, back)
+    scale, shift, *mix = scheduler.get_mult(h, r, now, after, back)
+    spread = (1 - after) ** 0.5 * (1 - (-2 * h).exp()) ** 0.5
+    clean = now**0.5 * latents - (1 - now) ** 0.5 * velocity
+    noise = initial_noise(tuple(latents.shape), generator)
+    blended = clean
+    if before is not None and i + 1 < len(scheduler.timesteps):
+        # Diffusers draws for a first-order step and throws it away: same seed, same film.
+        noise = initial_noise(tuple(latents.shape), generator)
+        blended = mix[0] * clean - mix[1] * before
+    return scale * latents - shift * blended + spread * _beside(noise, latents), clean
+
+
+def _alphas(scheduler: Any, i: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The cumulative alphas of step i, of what it leads to, and of the step before it."""
+    timestep, products = int(scheduler.timesteps[i]), scheduler.alphas_cumprod
+    after = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    return (
+        products[timestep],
+        products[after] if after >= 0 else scheduler.final_alpha_cumprod,
+        products[scheduler.timesteps[i - 1]] if i else None,
+    )
+
+
+def _beside(noise: Tensor, latents: Tensor) -> Tensor:
+    """Noise where the latents are; a GPU fetches it when it gets there."""
+    if latents.is_cuda:
+        return noise.pin_memory().to(latents.device, non_blocking=True)
+    return noise
