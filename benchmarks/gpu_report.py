@@ -5,29 +5,44 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
+HEAD_START_CYCLES = 2_000_000
+"""About a millisecond, in which the host gets ahead: its own time is not the kernels'."""
+
+
 def median_ms(work: Callable[[], object], *, repeats: int, warmup: int = 3) -> float:
     """The median time of one call, by CUDA events where there is a GPU."""
+    return medians_ms([work], repeats=repeats, warmup=warmup)[0]
+
+
+def medians_ms(
+    works: Sequence[Callable[[], object]], *, repeats: int, warmup: int = 3
+) -> list[float]:
+    """The median time of each: in turns, so that a GPU that gets slower does so for all."""
     for _ in range(warmup):
-        work()
-    if not torch.cuda.is_available():
-        return statistics.median(_wall_ms(work) for _ in range(repeats))
+        for work in works:
+            work()
+    timed = _event_ms if torch.cuda.is_available() else _wall_ms
+    rounds = [[timed(work) for work in works] for _ in range(repeats)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def _event_ms(work: Callable[[], object]) -> float:
     torch.cuda.synchronize()
-    times = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
+    torch.cuda._sleep(HEAD_START_CYCLES)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    work()
+    end.record()
+    torch.cuda.synchronize()
+    found: float = start.elapsed_time(end)
+    return found
 
 
 def _wall_ms(work: Callable[[], object]) -> float:
@@ -66,11 +81,18 @@ class Report:
 
     def attempt(self, what: str, work: Callable[[], dict[str, Any]], **about: Any) -> None:
         """Add what ``work`` finds; a variant that cannot run is a line too."""
+        self.attempt_all(what, lambda: [work()], **about)
+
+    def attempt_all(
+        self, what: str, work: Callable[[], list[dict[str, Any]]], **about: Any
+    ) -> None:
+        """The same of work that finds several lines."""
         try:
-            found = work()
+            rows = work()
         except (RuntimeError, NotImplementedError, ImportError, AttributeError) as error:
-            found = {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
-        self.add(what, **about, **found)
+            rows = [{"failed": f"{type(error).__name__}: {str(error)[:300]}"}]
+        for row in rows:
+            self.add(what, **about, **row)
 
     def table(self, about: tuple[str, ...], values: tuple[str, ...]) -> None:
         """The rows that have any of these values, side by side."""

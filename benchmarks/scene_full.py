@@ -2,7 +2,7 @@
 
     python -m benchmarks.scene_full                    # one GPU
     python -m benchmarks.scene_full --gpus 2           # the guidance split, and two replicas
-    python -m benchmarks.scene_full --parts step       # of: adapters step scene vae vae-compiled
+    python -m benchmarks.scene_full --parts step       # of: adapters step vae scene
                                                        # with two GPUs: split replicas
 
 A plain compiled step and ours (9 conditions, 4 adapters of rank 32) in one run; a scene of 50
@@ -50,7 +50,7 @@ TINY = BackboneShape(
     vae_channels=(8, 8, 16, 16),
 )
 MOTIONS = ("walking", "sitting")
-PARTS = ["adapters", "step", "scene", "vae", "split", "replicas"]
+PARTS = ["adapters", "step", "vae", "scene", "split", "replicas"]
 
 
 def new_backbone(tiny: bool, device: str) -> Backbone:
@@ -133,28 +133,21 @@ class Steps:
         self.plain_ms = self.bare_ms = float("nan")
 
     def run(self) -> None:
-        self.report.attempt("step: plain, one batch of 2", lambda: self.plain(2))
-        self.report.attempt("step: plain, two forwards", lambda: self.plain(1))
+        self.report.attempt("step: plain", self.plain)
         self.report.attempt("step: 9 conditions", self.without_adapters)
         self.report.attempt("step: 9 conditions + 4 adapters", self.with_adapters)
+        self.report.attempt("step: plain, once more", self.plain)
 
     @torch.no_grad()
-    def plain(self, batch: int) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """As the stock pipeline does it, with the same attention kernel and the same compiling."""
         backbone = self.backbone
-        shape = (batch, *backbone.latent_shape())
-        latents = torch.randn(shape, device=backbone.device)
-        text = backbone.encode_text(["a person"]).expand(batch, -1, -1).contiguous()
-        timestep = torch.tensor([500] * batch, device=backbone.device)
-
-        def step() -> None:
-            for _ in range(2 // batch):
-                backbone.velocity(latents, text, timestep)
-
+        latents = torch.randn(2, *backbone.latent_shape(), device=backbone.device)
+        text = backbone.encode_text(["a person"]).expand(2, -1, -1).contiguous()
+        timestep = torch.tensor([500] * 2, device=backbone.device)
         with fastest_attention():
-            found = self._timed(step)
-            self._profile(f"plain{batch}", step)
-        self.plain_ms = min(self.plain_ms, found["ms"]) if batch == 1 else found["ms"]
+            found = self._timed(lambda: backbone.velocity(latents, text, timestep))
+        self.plain_ms = found["ms"]
         return found
 
     @torch.no_grad()
@@ -168,7 +161,7 @@ class Steps:
     def with_adapters(self) -> dict[str, Any]:
         with standing(self.backbone, self.scene, self.adapters) as step:
             found = self._timed(step)
-            self._profile("ours", step)
+            profiled("step_ours", step)
         ms = found["ms"]
         return found | {"ratio": ms / self.plain_ms, "adapters_share": (ms - self.bare_ms) / ms}
 
@@ -179,15 +172,16 @@ class Steps:
         first_s = time.perf_counter() - start
         return {"ms": median_ms(step, repeats=self.repeats, warmup=1), "first_s": first_s}
 
-    def _profile(self, name: str, step: Callable[[], object]) -> None:
-        """Which kernels a step's time goes to, as a file beside the report's."""
-        if not CUDA or "OUT" not in os.environ:
-            return
-        with profile(activities=[ProfilerActivity.CUDA]) as found:
-            step()
-            synchronize()
-        table = found.key_averages().table(sort_by="self_cuda_time_total", row_limit=40)
-        Path(os.environ["OUT"], f"step_{name}.txt").write_text(table)
+
+def profiled(name: str, work: Callable[[], object]) -> None:
+    """Which kernels its time goes to, as a file beside the report's."""
+    if not CUDA or "OUT" not in os.environ:
+        return
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        work()
+        synchronize()
+    table = found.key_averages().table(sort_by="self_cuda_time_total", row_limit=40)
+    Path(os.environ["OUT"], f"{name}.txt").write_text(table)
 
 
 @torch.no_grad()
@@ -246,14 +240,9 @@ class Scenes:
     def measure(self) -> dict[str, Any]:
         """A short scene to compile, then one whole."""
         warm_s = self.render(2)
-        if CUDA:
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak()
         scene_s = self.render()
-        found = {"scene_s": scene_s, "first_s": warm_s, "steps": self.options.num_steps}
-        if CUDA:
-            found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            found["reserved_gib"] = torch.cuda.max_memory_reserved() / 2**30
-        return found
+        return {"scene_s": scene_s, "first_s": warm_s, "steps": self.options.num_steps} | peak()
 
     def split(self, helper: Backbone) -> dict[str, Any]:
         """One scene on one GPU, and with its guidance's branches on two."""
@@ -271,22 +260,59 @@ class Scenes:
         return {"one_ms": found[0], "two_ms": found[1], "speedup": found[0] / found[1]}
 
 
-@torch.no_grad()
-def decoding(backbone: Backbone, *, compiled: bool) -> dict[str, Any]:
-    """49 frames from latents; the autoencoder's decoder compiled or not."""
-    if compiled:
-        backbone.vae.decoder.compile()
-    latents = torch.randn(1, *backbone.latent_shape(), device=backbone.device)
-    start = time.perf_counter()
-    backbone.decode(latents)
-    synchronize()
-    first_s = time.perf_counter() - start
+class Decoding:
+    """49 frames from latents, with the autoencoder's decoder as it is and compiled."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        draw = torch.Generator().manual_seed(0)
+        self.latents = torch.randn(1, *backbone.latent_shape(), generator=draw).to(backbone.device)
+        self.frames, self.eager_ms = torch.empty(0), float("nan")
+
+    def __call__(self) -> torch.Tensor:
+        return self.backbone.decode(self.latents)
+
+    def eager(self) -> dict[str, Any]:
+        self.frames = self().cpu()
+        found = self._measured("decode_eager")
+        self.eager_ms = found["ms"]
+        return found
+
+    def compiled(self) -> dict[str, Any]:
+        """Leaves the decoder compiled only if that is faster."""
+        self.backbone.compile_decoder()
+        start = time.perf_counter()
+        frames = self().cpu()
+        first_s = time.perf_counter() - start
+        found = self._measured("decode_compiled")
+        if found["ms"] > self.eager_ms:
+            for module in self.backbone.vae.decoder.modules():
+                module._compiled_call_impl = None
+        off = (frames.int() - self.frames.int()).abs()
+        levels = {"levels_off_mean": off.float().mean().item(), "levels_off_max": int(off.max())}
+        return found | {"first_s": first_s, "ratio": found["ms"] / self.eager_ms} | levels
+
+    def _measured(self, name: str) -> dict[str, Any]:
+        reset_peak()
+        ms = median_ms(self, repeats=3, warmup=0)
+        found = {"ms": ms} | peak()
+        profiled(name, self)
+        return found
+
+
+def reset_peak() -> None:
     if CUDA:
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    found = {"ms": median_ms(lambda: backbone.decode(latents), repeats=3, warmup=0)}
-    if CUDA:
-        found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    return found | {"first_s": first_s}
+
+
+def peak() -> dict[str, Any]:
+    if not CUDA:
+        return {}
+    return {
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "reserved_gib": torch.cuda.max_memory_reserved() / 2**30,
+    }
 
 
 def replicas(report: Report, args: argparse.Namespace) -> dict[str, Any]:
@@ -344,7 +370,7 @@ def replica(args: argparse.Namespace) -> None:
 def _backbone(args: argparse.Namespace) -> Backbone:
     backbone = new_backbone(args.tiny, "cuda:0" if CUDA else "cpu")
     if CUDA or args.compile:
-        backbone.compile()
+        backbone.compile(decoder=args.compile_decoder)
     return backbone
 
 
@@ -356,12 +382,13 @@ def one_gpu(report: Report, args: argparse.Namespace) -> None:
         report.attempt("adapters", lambda: adapter_times(backbone))
     if "step" in args.parts:
         Steps(report, backbone, args.repeats).run()
+    if "vae" in args.parts:
+        decoding = Decoding(backbone)
+        report.attempt("decoding", decoding.eager)
+        if backbone.compiled:
+            report.attempt("decoding, compiled", decoding.compiled)
     if "scene" in args.parts:
         report.attempt("scene", lambda: Scenes(backbone, args.steps).measure())
-    if "vae" in args.parts:
-        report.attempt("decoding", lambda: decoding(backbone, compiled=False))
-    if "vae-compiled" in args.parts:
-        report.attempt("decoding, compiled", lambda: decoding(backbone, compiled=True))
 
 
 def two_gpus(report: Report, args: argparse.Namespace) -> None:
@@ -379,6 +406,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--tiny", action="store_true", help="a small model, on any machine")
     parser.add_argument("--compile", action="store_true", help="compile on a CPU too")
+    parser.add_argument("--compile-decoder", action="store_true", help="from the start")
     parser.add_argument("--gpus", type=int, choices=[1, 2], default=1)
     parser.add_argument("--parts", nargs="+", default=PARTS)
     parser.add_argument("--steps", type=int, default=50)

@@ -229,7 +229,7 @@ def visual_rows(
     tables: RegionTables,
     *,
     columns: int = 64,
-    num_warps: int = 4,
+    num_warps: int = 8,
     num_stages: int = 3,
 ) -> None:
     """Write ``out``'s visual rows from V to V attention (B, h, V, D) and its lse (B, h, V)."""
@@ -269,7 +269,7 @@ def caption_rows(
     *,
     rows: int = 128,
     columns: int = 64,
-    num_warps: int = 4,
+    num_warps: int = 8,
     num_stages: int = 3,
 ) -> None:
     """Write ``out``'s text rows."""

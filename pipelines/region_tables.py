@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 TILE = 128
 """Visual tokens a tile; a kernel's program takes one tile of one head."""
-CHUNK = 2048
-"""Keys a work item; a caption's many keys are shared out, and its parts are merged."""
+CHUNK, LARGE_CHUNK = 2048, 4096
+"""Keys a work item; a caption's many keys are shared out, and its parts are merged. Scenes of many
+captions have enough items to fill a GPU when these are large."""
+MANY_CAPTIONS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +41,12 @@ class RegionTables:
 
     @classmethod
     def build(
-        cls, layouts: "Sequence[RegionLayout]", *, tile: int = TILE, chunk: int = CHUNK
+        cls, layouts: "Sequence[RegionLayout]", *, tile: int = TILE, chunk: int | None = None
     ) -> "RegionTables":
-        """Raises `ValueError` when the scenes differ in N, L or V: they would not stack."""
+        """``chunk`` goes by the number of captions unless given.
+
+        Raises `ValueError` when the scenes differ in N, L or V: they would not stack.
+        """
         first = layouts[0]
         if any(_sizes(layout) != _sizes(first) for layout in layouts):
             raise ValueError(
@@ -49,7 +54,8 @@ class RegionTables:
                 "not stack; render them one after another"
             )
         tiles, captions = _tiles(layouts, tile)
-        items, keys, ends = _items(layouts, chunk)
+        many = first.num_conditions >= MANY_CAPTIONS
+        items, keys, ends = _items(layouts, chunk or (LARGE_CHUNK if many else CHUNK))
         device = first.order.device
         return cls(
             text_length=first.text_length,

@@ -32,8 +32,13 @@ def denoise(
 
     After every step ``progress(done, num_units)``; what it raises ends the loop there. On a GPU a
     step is counted when it is started: nothing in the loop waits for one, and noise is drawn while
-    the model computes.
+    the model computes. Raises `ValueError` unless the schedule is one of velocities.
     """
+    if scheduler.config.prediction_type != "v_prediction":
+        raise ValueError(
+            f"a schedule of {scheduler.config.prediction_type!r}; CogVideoX predicts velocities: "
+            "set prediction_type to 'v_prediction' in scheduler_config.json"
+        )
     scheduler.set_timesteps(num_steps)  # on the CPU, where the schedule lies
     update = _dpm_step if isinstance(scheduler, CogVideoXDPMScheduler) else _ddim_step
     timesteps = scheduler.timesteps.to(latents.device)
@@ -69,30 +74,23 @@ def _dpm_step(
     before: Tensor | None,
     generator: torch.Generator,
 ) -> Update:
-    """What ``scheduler.step`` computes, bit for bit, but its noise comes without a blocking copy."""
-    now, after, back = _alphas(scheduler, i)
+    """``scheduler.step``, bit for bit, but without copies that a GPU's host waits for."""
+    timestep, products = int(scheduler.timesteps[i]), scheduler.alphas_cumprod
+    target = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    now = products[timestep]
+    after = products[target] if target >= 0 else scheduler.final_alpha_cumprod
+    back = products[scheduler.timesteps[i - 1]] if i else None
     h, r, _, _ = scheduler.get_variables(now, after, back)
     scale, shift, *mix = scheduler.get_mult(h, r, now, after, back)
     spread = (1 - after) ** 0.5 * (1 - (-2 * h).exp()) ** 0.5
     clean = now**0.5 * latents - (1 - now) ** 0.5 * velocity
     noise = initial_noise(tuple(latents.shape), generator)
     blended = clean
-    if before is not None and i + 1 < len(scheduler.timesteps):
+    if before is not None and target >= 0:
         # Diffusers draws for a first-order step and throws it away: same seed, same film.
         noise = initial_noise(tuple(latents.shape), generator)
         blended = mix[0] * clean - mix[1] * before
     return scale * latents - shift * blended + spread * _beside(noise, latents), clean
-
-
-def _alphas(scheduler: Any, i: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The cumulative alphas of step i, of what it leads to, and of the step before it."""
-    timestep, products = int(scheduler.timesteps[i]), scheduler.alphas_cumprod
-    after = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    return (
-        products[timestep],
-        products[after] if after >= 0 else scheduler.final_alpha_cumprod,
-        products[scheduler.timesteps[i - 1]] if i else None,
-    )
 
 
 def _beside(noise: Tensor, latents: Tensor) -> Tensor:
