@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-
 HEAD_START_CYCLES = 2_000_000
 """About a millisecond, in which the host gets ahead: its own time is not the kernels'."""
 

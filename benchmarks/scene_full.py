@@ -281,13 +281,17 @@ class Decoding:
     def compiled(self) -> dict[str, Any]:
         """Leaves the decoder compiled only if that is faster."""
         self.backbone.compile_decoder()
-        start = time.perf_counter()
-        frames = self().cpu()
-        first_s = time.perf_counter() - start
-        found = self._measured("decode_compiled")
-        if found["ms"] > self.eager_ms:
-            for module in self.backbone.vae.decoder.modules():
-                module._compiled_call_impl = None
+        faster = False
+        try:
+            start = time.perf_counter()
+            frames = self().cpu()
+            first_s = time.perf_counter() - start
+            found = self._measured("decode_compiled")
+            faster = found["ms"] < self.eager_ms
+        finally:
+            if not faster:
+                for module in self.backbone.vae.decoder.modules():
+                    module._compiled_call_impl = None
         off = (frames.int() - self.frames.int()).abs()
         levels = {"levels_off_mean": off.float().mean().item(), "levels_off_max": int(off.max())}
         return found | {"first_s": first_s, "ratio": found["ms"] / self.eager_ms} | levels
