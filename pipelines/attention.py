@@ -116,7 +116,7 @@ def _beside(wanted: bool) -> Iterator[AbstractContextManager[Any]]:
         yield nullcontext()
         return
     current = torch.cuda.current_stream()
-    side = _side_stream(current.device_index)
+    side = _side_stream(torch.cuda.current_device())
     side.wait_stream(current)
     try:
         yield torch.cuda.stream(side)

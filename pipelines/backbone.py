@@ -30,8 +30,10 @@ from transformers.utils import logging as transformers_log
 from pipelines.regions import TokenGrid
 
 Sampler = Literal["dpm", "ddim"]
+Caches = dict[str, Any]
 MAX_CACHED_TEXTS = 512
-DECODER_BLOCKS = (CogVideoXResnetBlock3D, CogVideoXUpsample3D)
+REMEMBERED = ("conv1", "conv2", "conv_shortcut")
+"""The convolutions of a decoder's block that look back in time."""
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -91,8 +93,11 @@ class Backbone:
     def compile_decoder(self) -> None:
         """Compile the decoder's blocks on first use, once for each of a clip's few shapes."""
         decoder = self.vae.decoder
-        blocks = [m for m in decoder.modules() if isinstance(m, DECODER_BLOCKS)]
-        _compile([*blocks, decoder.norm_out], dynamic=False)
+        blocks = [m for m in decoder.modules() if isinstance(m, CogVideoXResnetBlock3D)]
+        for block in (*blocks, decoder.norm_out):
+            block.register_forward_hook(_forget)
+        others = [m for m in decoder.modules() if isinstance(m, CogVideoXUpsample3D)]
+        _compile([*blocks, *others, decoder.norm_out], dynamic=False)
 
     def twin(self, device: str) -> "Backbone":
         """The same model with a transformer of its own on another device; the rest is shared."""
@@ -249,6 +254,13 @@ class Backbone:
             return_dict=False,
         )[0]
         return prediction.float()
+
+
+def _forget(_module: nn.Module, _args: object, out: tuple[Tensor, Caches]) -> tuple[Tensor, Caches]:
+    """Of the last frames of a chunk only those that the next one reads: diffusers keeps those of
+    the norms' convolutions too, which reach over one frame, at a copy and a graph of their own."""
+    hidden, caches = out
+    return hidden, {name: caches[name] for name in REMEMBERED if name in caches}
 
 
 def _compile(modules: Iterable[nn.Module], **how: Any) -> None:
