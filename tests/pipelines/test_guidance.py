@@ -1,0 +1,118 @@
+"""Two branches, one device or two, compiled or not: the same velocity; adapters side by side."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from pipelines.guidance import adapted_last, adapter_masks, guided_velocity
+from pipelines.lora import Adapter, StackedAdapters, adapted_modules
+from pipelines.region_layout import RegionLayout
+from pipelines.regions import Condition
+from pipelines.render import RenderOptions
+
+OPTIONS = RenderOptions(guidance=4.0)
+
+
+def adapter(backbone, kind, target, seed):
+    draw = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name in adapted_modules(len(backbone.transformer.transformer_blocks), kind):
+        rows, columns = backbone.transformer.get_submodule(name).weight.shape
+        weights[name] = tuple(
+            0.2 * torch.randn(shape, generator=draw) for shape in ((2, columns), (rows, 2))
+        )
+    return Adapter(id=f"{kind}-{target}", kind=kind, target=target, weights=weights, rank=2)
+
+
+def characters(grid, num_characters):
+    """Side by side; each walks, then sits. The background has a margin."""
+    masks = torch.zeros(2 * num_characters + 1, *grid.shape, dtype=torch.bool)
+    width, half = grid.width // num_characters, grid.num_latents // 2
+    for i in range(num_characters):
+        columns = slice(i * width, (i + 1) * width)
+        masks[2 * i, :half, 1:, columns] = True
+        masks[2 * i + 1, half:, 1:, columns] = True
+    masks[-1] = ~masks.any(0)
+    whose = [(f"c{i}", motion) for i in range(num_characters) for motion in ("walking", "sitting")]
+    return [
+        Condition(f"a cat {pair}", mask, *pair)
+        for pair, mask in zip([*whose, (None, None)], masks, strict=True)
+    ]
+
+
+def scene(backbone, num_characters=2, num_adapted=1):
+    conditions = characters(backbone.grid(), num_characters)
+    adapters = [
+        adapter(backbone, "motion", "walking", 1),
+        adapter(backbone, "motion", "sitting", 2),
+        *(adapter(backbone, "subject", f"c{i}", 3 + i) for i in range(num_adapted)),
+    ]
+    return conditions, adapters
+
+
+def velocity_of(backbone, conditions, adapters, options=OPTIONS, helper=None):
+    latents = torch.randn(1, *backbone.latent_shape(), generator=torch.Generator().manual_seed(7))
+    with torch.no_grad(), guided_velocity(backbone, conditions, adapters, options, helper) as found:
+        return found(latents, torch.tensor([500]))
+
+
+def test_what_adapters_act_on_is_one_range_of_rows(tiny_backbone):
+    conditions, adapters = scene(tiny_backbone)
+    conditions = adapted_last(conditions[::-1], adapters)
+    layout = RegionLayout.build(torch.stack([c.mask for c in conditions]), 12)
+    masks = adapter_masks(conditions, layout, adapters)
+    stacked = StackedAdapters(tiny_backbone.transformer, adapters)
+    for slots, (gate, rows) in stacked.gates(masks).items():
+        acted = masks[:, list(set(slots))].any(1)
+        start, stop = rows.tolist()
+        assert acted[start:stop].all()
+        assert not acted[:start].any()
+        assert not acted[stop:].any()
+        assert gate.shape == (len(acted), len(slots))
+        assert 0 < stop - start < len(acted)
+
+
+def test_the_order_of_conditions_changes_nothing(tiny_backbone):
+    conditions, adapters = scene(tiny_backbone)
+    found = velocity_of(tiny_backbone, conditions, adapters)
+    other = velocity_of(tiny_backbone, conditions[::-1], adapters)
+    assert (found - other).norm() <= 1e-5 * found.norm()
+
+
+@pytest.mark.parametrize("changes", [{}, {"unconditional": "per_region"}, {"guidance": 1.0}])
+def test_with_adapters_equals_the_formula_by_dense_attention(tiny_backbone, changes):
+    """Adapters' ranges, joint downs and sorted tokens, against whole rows and a dense mask."""
+    conditions, adapters = scene(tiny_backbone)
+    options = dataclasses.replace(OPTIONS, **changes)
+    found = velocity_of(tiny_backbone, conditions, adapters, options)
+    plain = velocity_of(tiny_backbone, conditions, [], options)
+    dense = dataclasses.replace(options, attention="dense")
+    expected = velocity_of(tiny_backbone, conditions, adapters, dense)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    assert (found - plain).norm() >= 1e-2 * plain.norm()
+
+
+def test_a_helper_changes_nothing(tiny_backbone):
+    conditions, adapters = scene(tiny_backbone)
+    alone = velocity_of(tiny_backbone, conditions, adapters)
+    helper = tiny_backbone.twin("cpu")
+    assert torch.equal(velocity_of(tiny_backbone, conditions, adapters, helper=helper), alone)
+
+
+def test_compiled_it_is_the_same_and_another_scene_compiles_nothing(tiny_backbone):
+    torch._dynamo.reset()
+    scenes = [scene(tiny_backbone, *shape) for shape in ((2, 2), (3, 2), (1, 1), (3, 3))]
+    eager = [velocity_of(tiny_backbone, *each) for each in scenes]
+    counter = CompileCounterWithBackend("aot_eager")
+    tiny_backbone.compiled = True
+    for block in tiny_backbone.transformer.transformer_blocks:
+        block.compile(fullgraph=True, backend=counter)
+    graphs = []
+    for each, expected in zip(scenes, eager, strict=True):
+        found = velocity_of(tiny_backbone, *each)
+        assert (found - expected).norm() <= 1e-4 * expected.norm()
+        graphs.append(counter.frame_count)
+    # Sizes become dynamic with the second scene; ranks with the third, which has other adapters.
+    assert graphs[3] == graphs[2]
