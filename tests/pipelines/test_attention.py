@@ -51,15 +51,23 @@ def relative_error(found, expected):
     return ((found.float() - expected.float()).norm() / expected.float().norm()).item()
 
 
+@pytest.fixture
+def one_thread():
+    """Many tiny calls: threads would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("device", DEVICES)
 def test_factorised_equals_dense(device):
     """A thousand scenes; two of them side by side go the way of the GPU's kernels."""
     for seed in range(500):
         generator = torch.Generator().manual_seed(seed)
         count, length = 1 + seed % 20, 1 + seed % 7
-        pair = [
-            RegionLayout.build(random_masks(generator, count).to(device), length) for _ in "ab"
-        ]
+        pair = [RegionLayout.build(random_masks(generator, count).to(device), length) for _ in "ab"]
         query, key, value = tokens(generator, pair[0], device=device)
         dense = [
             region_attention(query, key, value, layout, implementation="dense") for layout in pair
