@@ -1,5 +1,7 @@
 """The tables that the GPU's kernels walk say what the masks say, and are small."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ def test_tiles_and_items_agree_with_the_dense_masks(count, tile, chunk):
             assert row.nonzero().flatten().tolist() == seen
     assert (visited == 1).all()
     ends = tables.item_ends.tolist()
-    for number, (begin, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(ends)):
         items = tables.items[begin:end].tolist()
         assert {(scene, caption) for scene, caption, *_ in items} == {divmod(number, count)}
         assert all(0 < last - first <= chunk for *_, first, last in items)
