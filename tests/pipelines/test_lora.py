@@ -1,5 +1,6 @@
 """Adapters: the formula, the file, and who is left alone."""
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -7,7 +8,14 @@ import torch
 from diffusers import CogVideoXPipeline
 
 from pipelines.adapter_file import load_adapter, save_adapter
-from pipelines.lora import LORA_MODULES, Adapter, StackedAdapters, adapted_modules, settled
+from pipelines.lora import (
+    LORA_MODULES,
+    Adapter,
+    StackedAdapters,
+    adapted_modules,
+    linears,
+    settled,
+)
 
 TIME = torch.tensor([300])
 
@@ -103,6 +111,79 @@ def test_stacked_gemms_equal_the_formula(tiny_backbone):
                 expected = expected + adapter.scale * masks[:, k, None] * (x @ down.T @ up.T)
         with stacked.attached():
             assert torch.allclose(module(x), expected, atol=1e-5)
+
+
+def heads_of(backbone, block=0):
+    attention = backbone.transformer.transformer_blocks[block].attn1
+    return attention.to_q, attention.to_k, attention.to_v
+
+
+def test_only_rows_in_the_range_of_the_masks_are_touched(tiny_backbone):
+    adapters = [random_adapter(tiny_backbone, seed=s, target=str(s)) for s in (1, 2)]
+    stacked = StackedAdapters(tiny_backbone.transformer, adapters)
+    masks = torch.zeros(11, 2)
+    masks[3:5, 0] = masks[6:8, 1] = 1
+    layer = heads_of(tiny_backbone)[0]
+    x = torch.randn(2, 11, layer.in_features)
+    plain = layer(x)
+    stacked.act(stacked.gates(masks))
+    with stacked.attached():
+        found = layer(x)
+    assert {tuple(path.rows.tolist()) for path in stacked._all()} >= {(3, 8)}
+    changed = (found != plain).any(2).any(0)
+    assert changed.nonzero().flatten().tolist() == [3, 4, 6, 7]
+    stacked.act(stacked.gates(torch.zeros(11, 2)))
+    with stacked.attached():
+        assert torch.equal(layer(x), plain)
+
+
+@pytest.mark.parametrize("without", [None, "to_k"])
+def test_query_key_and_value_together_are_each_alone(tiny_backbone, without):
+    adapters = [random_adapter(tiny_backbone, seed=s, rank=s, target=str(s)) for s in (1, 2)]
+    if without:
+        adapters[1].weights.pop(f"transformer_blocks.0.attn1.{without}")
+    stacked = StackedAdapters(tiny_backbone.transformer, adapters)
+    stacked.act(stacked.gates((torch.rand(11, 2) < 0.5).float()))
+    layers = heads_of(tiny_backbone)
+    x = torch.randn(2, 11, layers[0].in_features)
+    plain = linears(layers, x)
+    assert all(torch.equal(y, layer(x)) for y, layer in zip(plain, layers, strict=True))
+    with stacked.attached():
+        together, alone = linears(layers, x), [layer(x) for layer in layers]
+    for one, other, before in zip(together, alone, plain, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+        assert not torch.allclose(one, before, atol=1e-3)
+
+
+def test_layers_without_all_three_are_not_joined(tiny_backbone):
+    adapter = random_adapter(tiny_backbone)
+    adapter.weights.pop("transformer_blocks.0.attn1.to_v")
+    stacked = StackedAdapters(tiny_backbone.transformer, [adapter])
+    layers = heads_of(tiny_backbone)
+    x = torch.randn(1, 5, layers[0].in_features)
+    plain = linears(layers, x)
+    with stacked.attached():
+        changed = [not torch.equal(*ys) for ys in zip(linears(layers, x), plain, strict=True)]
+    assert changed == [True, True, False]
+
+
+def test_zeroing_one_adapter_leaves_the_others_regions_unchanged(tiny_backbone):
+    adapters = [random_adapter(tiny_backbone, seed=s, target=str(s)) for s in (1, 2)]
+    nothing = {name: (down, 0 * up) for name, (down, up) in adapters[1].weights.items()}
+    zeroed = [adapters[0], dataclasses.replace(adapters[1], weights=nothing)]
+    masks = torch.zeros(11, 2)
+    masks[2:6, 0] = masks[4:9, 1] = 1
+    layers = heads_of(tiny_backbone)
+    x = torch.randn(2, 11, layers[0].in_features)
+    found = []
+    for given in (adapters, zeroed):
+        stacked = StackedAdapters(tiny_backbone.transformer, given)
+        stacked.act(stacked.gates(masks))
+        with stacked.attached():
+            found.append(torch.stack(linears(layers, x)))
+    other = masks[:, 1] == 0
+    assert torch.equal(found[0][:, :, other], found[1][:, :, other])
+    assert (found[0][:, :, ~other] != found[1][:, :, ~other]).any()
 
 
 def test_a_masked_out_adapter_changes_nothing(tiny_backbone):
