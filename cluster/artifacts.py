@@ -31,8 +31,8 @@ CODE_VERSIONS: Mapping[str, int] = {
     "plan": 1,
     "clips": 1,
     "motion-prior": 2,
-    "subject-prior": 1,
-    "scene": 1,
+    "subject-prior": 2,
+    "scene": 2,
     "film": 1,
     "order": 1,
 }

@@ -6,7 +6,7 @@ which every caption and every adapter acts in its own region only. Encoding the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ class RenderOptions(GuidanceOptions):
     num_steps: int = 50
     sampler: Sampler = "dpm"
     region: RegionOptions = field(default_factory=RegionOptions)
+    motion_scale: float = 1.0
+    """How strongly motion priors act; 1 as they were learned."""
+    subject_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.guidance < 1:
@@ -57,7 +60,7 @@ def render_scene(
     adapter was made for another base model.
     """
     options = options or RenderOptions()
-    adapters = bound_adapters(scene, adapters)
+    adapters = _scaled(bound_adapters(scene, adapters), options)
     conditions = render_conditions(backbone, scene, adapters, options)
     generator = torch.Generator().manual_seed(seed)
     num_units = options.num_steps + 1
@@ -82,6 +85,11 @@ def bound_adapters(scene: Scene, adapters: Sequence[Adapter]) -> tuple[Adapter, 
     """Those that some region of the scene calls for, by motion id or entity id."""
     targets = {("motion", i) for i in scene.motion_ids} | {("subject", i) for i in scene.entity_ids}
     return tuple(a for a in adapters if (a.kind, a.target) in targets)
+
+
+def _scaled(adapters: Sequence[Adapter], options: RenderOptions) -> tuple[Adapter, ...]:
+    scales = {"motion": options.motion_scale, "subject": options.subject_scale}
+    return tuple(replace(a, scale=a.scale * scales[a.kind]) for a in adapters)
 
 
 def render_conditions(

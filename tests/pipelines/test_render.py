@@ -187,3 +187,19 @@ def test_cancelling_stops_within_a_step_and_leaves_the_model_whole(tiny_backbone
 def test_options_say_what_is_wrong(wrong):
     with pytest.raises(ValueError, match="at least 1"):
         RenderOptions(**wrong)
+
+
+def test_priors_act_as_strongly_as_they_are_told(tiny_backbone):
+    walking = adapter(tiny_backbone, "motion", "walking", size=1.0)
+    cat = adapter(tiny_backbone, "subject", "cat", seed=1, size=1.0)
+
+    def frames(**scales):
+        options = dataclasses.replace(QUICK, **scales)
+        return render_scene(tiny_backbone, TWO, (walking, cat), options=options, seed=1)
+
+    none = render_scene(tiny_backbone, TWO, (), options=QUICK, seed=1)
+    as_learned = frames()
+    assert (frames(motion_scale=0.0, subject_scale=0.0) == none).all()
+    assert not (as_learned == none).all()
+    assert not (frames(motion_scale=1.5) == as_learned).all()
+    assert not (frames(subject_scale=1.5) == as_learned).all()
