@@ -10,7 +10,6 @@ from ray import serve
 from ray.serve import Application
 
 from cluster.locate import find_model
-from cluster.profiles import ProfileError
 from serve.app_args import AppArgs
 from serve.director import Director
 from serve.gateway import Gateway
@@ -24,7 +23,7 @@ _WATCHED = {**_LEAVES, "health_check_period_s": 2}
 
 
 def build(args: AppArgs) -> Application:
-    """The whole application. Raises `ProfileError`."""
+    """The whole application. Raises `ProfileError` and `MissingError`."""
     site = Site(args)
     share = site.profile.resources.share("renderer")
     renderer = serve.deployment(
@@ -64,18 +63,12 @@ def build(args: AppArgs) -> Application:
 
 
 def _planner(site: Site) -> Application | None:
-    """The desk and its model, where plans come from a vLLM of its own.
-
-    Raises `ProfileError` when the planner shares its pool: a pool is replicas, or it is actors.
-    """
+    """The desk and its model, where plans come from a vLLM of its own."""
     if site.args.planner != "vllm":
         return None
     from serve.planner import PlannerDesk, vllm_deployment  # slow to import
 
-    resources = site.profile.resources
-    pool, share = resources.roles["planner"], resources.share("planner")
-    if [name for name, other in resources.roles.items() if other == pool] != ["planner"]:
-        raise ProfileError(f"the planner needs a pool of its own to be served; {pool} has others")
+    share = site.profile.resources.share("planner")
     model = vllm_deployment(find_model("planner", site.profile, site.work), share)
     return serve.deployment(
         PlannerDesk,

@@ -3,26 +3,27 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-import yaml
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
-from transformers import LlamaForCausalLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
-from miniature.recipes.planner import draw_dialogues, planner_config, train_tokenizer
+from cluster.artifacts import Place
+from cluster.local import leftovers
+from cluster.resources import Share
 from pipelines.language import EngineError
-from serve.planner import ServedEngine
-from tests.serve.server import Server
+from pipelines.plan import StoryPlan
+from serve.planner import ServedEngine, vllm_deployment
+from tests.serve.server import Server, write_planning_profile
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 class Handle:
-    """A deployment's handle that gives the answers it was given."""
+    """A deployment's handle that gives the answers it was given, and raises the errors."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = answers
@@ -36,6 +37,21 @@ class Handle:
     async def _remote(self, request: ChatCompletionRequest) -> AsyncIterator[Any]:
         self.asked.append(request)
         for answer in self.answers:
+            yield answer
+
+
+class MortalHandle(Handle):
+    """One whose replica dies under the first questions, in these ways."""
+
+    def __init__(self, deaths: list[Exception], *answers: Any) -> None:
+        super().__init__(*answers)
+        self.deaths = deaths
+
+    async def _remote(self, request: ChatCompletionRequest) -> AsyncIterator[Any]:
+        if self.deaths:
+            self.asked.append(request)
+            raise self.deaths.pop(0)
+        async for answer in super()._remote(request):
             yield answer
 
 
@@ -80,43 +96,90 @@ def test_the_models_error_is_told():
         complete(Handle(error))
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-def test_stories_are_planned_by_a_real_vllm(studio, tmp_path):
-    """An untrained model keeps to the schema and says nothing of sense, which the linter tells."""
-    profile = write_profile(studio, tmp_path)
-    server = Server(tmp_path, profile, planner="vllm")
+def engine_death() -> Exception:
+    """As it comes out of a replica."""
+    return RayTaskError("chat", "", EngineDeadError()).as_instanceof_cause()
+
+
+@pytest.mark.parametrize("death", [ActorDiedError(), ActorUnavailableError("", b"0" * 16)])
+def test_a_model_that_died_is_asked_again(death, monkeypatch):
+    monkeypatch.setattr("serve.planner.RETRY_S", 0.01)
+    handle = MortalHandle([death, engine_death()], said("{}"))
+    assert complete(handle) == "{}"
+    assert len(handle.asked) == 3
+    assert {request.seed for request in handle.asked} == {3}
+
+
+def test_a_model_that_stays_away_is_given_up(monkeypatch):
+    monkeypatch.setattr("serve.planner.RETRY_S", 0.01)
+    monkeypatch.setattr("serve.planner.ANSWER_TIMEOUT_S", 0.2)
+    with pytest.raises(EngineError, match="no answer within 0 s"):
+        complete(MortalHandle([engine_death() for _ in range(100)]))
+
+
+def test_other_errors_are_told():
+    error = RayTaskError("chat", "", KeyError("gone")).as_instanceof_cause()
+    with pytest.raises(KeyError):
+        complete(MortalHandle([error]))
+
+
+@pytest.mark.parametrize(
+    ("share", "bundles", "eager"),
+    [
+        (Share(cpus=0, threads=2), [{"CPU": 0.01, "GPU": 0}], True),
+        (Share(cpus=2, gpus=1), [{"CPU": 2, "GPU": 1}], False),
+        (Share(cpus=2, gpus=2), [{"CPU": 2, "GPU": 1}] * 2, False),
+        (Share(cpus=2, gpus=1, runs_on="cpu"), [{"CPU": 2, "GPU": 1}], True),
+    ],
+)
+def test_a_replica_takes_what_its_share_says(share, bundles, eager, tmp_path):
+    place = Place(path=str(tmp_path), content="a model")
+    deployment = vllm_deployment(place, share)._bound_deployment
+    assert deployment._replica_config.placement_group_bundles == bundles
+    engine = deployment.init_kwargs["llm_config"].engine_kwargs
+    assert (engine["enforce_eager"], engine["tensor_parallel_size"]) == (eager, len(bundles))
+
+
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (64, 1), (65, 2)])
+def test_replicas_come_and_go_with_the_questions(workers, replicas, tmp_path):
+    place = Place(path=str(tmp_path), content="a model")
+    deployment = vllm_deployment(place, Share(workers=workers, idle_s=40))._bound_deployment
+    scaling = deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (0, replicas)
+    assert scaling.downscale_delay_s == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_stories_become_films_by_the_plans_of_a_real_vllm(studio, tmp_path):
+    server = Server(tmp_path, write_planning_profile(studio), planner="vllm")
     server.start()
     try:
-        answer = server.ask("POST", "/v1/stories", json={"topic": "The pirate", "num_scenes": 1})
-        story = answer.json()["id"]
-        assert server.until([story], set()) == ["failed"]
-        error = server.story(story)["error"]
-        assert error.startswith("plan: PlanError: no valid plan for the story: scene 1:")
+        stories = [ask(server, f"The {who} in the forest") for who in ("pirate", "witch")]
+        hopeless = ask(server, "The pirate. " * 600)
+        ends = server.until([*stories, hopeless], set(), limit_s=600)
+        assert ends == ["finished", "finished", "failed"], server.story(stories[0])
+        for story in stories:
+            check_film(server, story)
+        error = server.story(hopeless)["error"]
+        assert error.startswith("plan: EngineError: the planner's model: "), error
         assert str(tmp_path) not in error
+        server.stop()
+        assert not leftovers(server.work)
     finally:
         server.die()
 
 
-def write_profile(studio: Path, folder: Path) -> Path:
-    torch.manual_seed(0)
-    texts = [question + answer for question, answer in draw_dialogues(0, 100)]
-    tokenizer = train_tokenizer(texts, 512)
-    config = planner_config(len(tokenizer), tiny=True)
-    LlamaForCausalLM(config).save_pretrained(folder / "planner")
-    tokenizer.save_pretrained(folder / "planner")
-    pools = {"planner": {"workers": 1, "cpus": 1, "threads": 2}}
-    content = {
-        "extends": str(studio / "tiny.yaml"),
-        "name": "planning",
-        "models": {"planner": str(folder / "planner")},
-        "planner": {"max_repairs": 1},
-        "resources": {
-            "machine": {"cpus": 8},
-            "pools": pools,
-            "roles": {"planner": "planner"},
-        },
-    }
-    file = folder / "planning.yaml"
-    file.write_text(yaml.safe_dump(content))
-    return file
+def ask(server: Server, topic: str) -> str:
+    body = {"topic": topic, "num_scenes": 2, "wishes": ["bowing"]}
+    answer = server.ask("POST", "/v1/stories", json=body)
+    assert answer.status_code == 202, answer.text
+    story: str = answer.json()["id"]
+    return story
+
+
+def check_film(server: Server, story: str) -> None:
+    plan = StoryPlan.model_validate(server.ask("GET", f"/v1/stories/{story}/plan").json())
+    assert len(plan.scenes) == 2
+    assert "bowing" in {motion for scene in plan.scenes for motion in scene.motions}
+    assert server.ask("GET", f"/v1/stories/{story}/film").content[4:8] == b"ftyp"

@@ -17,11 +17,14 @@ SPREAD_S = 0.8
 Victim = Literal[
     "Gateway", "Director", "Renderer", "Worker", "ServeController", "ProxyActor",
     "raylet", "gcs_server", "machine",
+    "LLMServer", "EngineCore", "Planner",
 ]  # fmt: skip
-"""``Worker``: trainers, planner, librarian, editor. ``machine``: all processes at once."""
+"""``Worker``: trainers, planner, librarian, editor. ``machine``: all processes at once. The last
+three plan together where the planner is served: vLLM's replica, the engine inside, and the desk."""
 
 PARTS: tuple[Victim, ...] = ("Gateway", "Director", "Director", "Renderer", "Worker", "Worker")
 SERVES: tuple[Victim, ...] = ("ServeController", "ProxyActor")
+PLANNERS: tuple[Victim, ...] = ("LLMServer", "EngineCore", "Planner")
 WHOLE: tuple[Victim, ...] = ("raylet", "gcs_server", "machine")
 """What takes everything along."""
 
@@ -86,6 +89,27 @@ def schedule_of(seed: int, *, short: bool = False) -> Schedule:
         plots.append(_plot(luck, number, at_s))
         at_s += luck.uniform(0, SPREAD_S)
     return Schedule(seed=seed, plots=tuple(plots), kills=_kills(luck))
+
+
+def planning_schedule_of(seed: int) -> Schedule:
+    """Ten stories that a served model plans while it dies, and who asks it; some are cancelled."""
+    luck = random.Random(seed)
+    times = sorted(luck.uniform(0, 90) for _ in range(10))
+    plots = [
+        replace(
+            _plot(luck, number, at_s),
+            kind="planned",
+            cancel_after_s=luck.uniform(0, 60) if number % 5 == 4 else None,
+        )
+        for number, at_s in enumerate(times)
+    ]
+    victims: list[Victim] = [*PLANNERS[:2], luck.choice([*PLANNERS, "Director"])]
+    luck.shuffle(victims)
+    at_s, kills = luck.uniform(2, 60), []
+    for victim in victims:
+        kills.append(Kill(at_s=at_s, victim=victim))
+        at_s += luck.uniform(5, 75)
+    return Schedule(seed=seed, plots=tuple(plots), kills=tuple(kills))
 
 
 def _plot(luck: random.Random, number: int, at_s: float) -> Plot:
