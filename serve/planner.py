@@ -107,19 +107,27 @@ class PlannerDesk(StepReplica):
     async def __init__(  # type: ignore[misc]
         self, share: dict[str, Any], store_uri: str, work_dir: str, model: Any
     ) -> None:
-        engine = ServedEngine(model, asyncio.get_running_loop())
+        planner = Planner("cpu", ServedEngine(model, asyncio.get_running_loop()))
         mine = Share.model_validate(share)
-        makers = {"planner": Planner("cpu", engine)}
-        super().__init__(Worker(mine, store_uri, work_dir, makers, at_once=mine.workers))
+        worker = Worker(mine, store_uri, work_dir, {"planner": planner}, at_once=mine.workers)
+        super().__init__(worker, at_once=mine.workers)
 
 
 def vllm_deployment(model: Place, share: Share) -> Application:
-    """A vLLM of this model folder, through Ray Serve's own LLM deployment: replicas that come with
-    the first question, and leave when there has been none for as long as the share says."""
-    from ray.serve.llm import LLMConfig, build_llm_deployment
+    """A vLLM of this model folder, through Ray Serve's own LLM deployment. It asks Ray what it
+    runs in, and so starts one where there is none."""
+    from ray.serve.llm import build_llm_deployment
+
+    return build_llm_deployment(vllm_config(model, share))
+
+
+def vllm_config(model: Place, share: Share) -> Any:
+    """What it is told: replicas that come with the first question, and leave when there has been
+    none for as long as the share says."""
+    from ray.serve.llm import LLMConfig
 
     num_gpus = math.ceil(share.gpus)
-    config = LLMConfig(
+    return LLMConfig(
         model_loading_config={"model_id": MODEL, "model_source": model.path},
         engine_kwargs={
             "enforce_eager": share.device == "cpu",
@@ -136,7 +144,6 @@ def vllm_deployment(model: Place, share: Share) -> Application:
         accelerator_type=None,
         runtime_env={"env_vars": _variables(share)},
     )
-    return build_llm_deployment(config)
 
 
 def _as_needed(share: Share) -> dict[str, Any]:

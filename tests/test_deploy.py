@@ -15,7 +15,7 @@ from cluster.profiles import load_profile
 from serve.app_args import AppArgs
 from serve.commands.serving import RAY_ENVIRONMENT
 from serve.config import serve_config
-from serve.planner import QUESTIONS_AT_ONCE, vllm_deployment
+from serve.planner import QUESTIONS_AT_ONCE, vllm_config
 
 ROOT = Path(__file__).parent.parent
 KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
@@ -177,8 +177,7 @@ def test_a_vllm_on_gpus_plans_for_the_cluster():
     config = yaml.safe_load(read("deploy/kuberay/rayservice.yaml")["spec"]["serveConfigV2"])
     assert config["applications"][0]["args"]["planner"] == "vllm"
     assert "--planner vllm" in (ROOT / "ray_cluster.yaml").read_text()
-    share = load_profile(str(ROOT / "deploy" / "cluster.yaml")).resources.share("planner")
-    model = vllm_deployment(Place(path="/shared/models/planner", content="planner"), share)
-    assert model._bound_deployment._replica_config.placement_group_bundles == [
-        {"CPU": share.cpus, "GPU": 1}
-    ]
+    profile = load_profile(str(ROOT / "deploy" / "cluster.yaml"))
+    share = profile.resources.share("planner")
+    config = vllm_config(Place(path=profile.models.planner, content="planner"), share)
+    assert config.placement_group_config == {"bundles": [{"CPU": share.cpus, "GPU": 1}]}

@@ -1,8 +1,10 @@
 """The served planner: OpenAI's chat protocol over a handle, and a real vLLM behind it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,13 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from cluster.artifacts import Place
 from cluster.local import leftovers
+from cluster.planning import Planner
 from cluster.resources import Share
+from cluster.steps import Step
 from pipelines.language import EngineError
 from pipelines.plan import StoryPlan
-from serve.planner import ServedEngine, vllm_deployment
+from serve.planner import PlannerDesk, ServedEngine, vllm_config
+from tests.cluster.samples import sample_studio
 from tests.serve.server import Server, write_planning_profile
 
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -71,6 +76,7 @@ def complete(handle: Handle) -> str:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.run_until_complete(asyncio.sleep(0))  # what was given up ends
         loop.close()
 
 
@@ -126,27 +132,51 @@ def test_other_errors_are_told():
 @pytest.mark.parametrize(
     ("share", "bundles", "eager"),
     [
-        (Share(cpus=0, threads=2), [{"CPU": 0.01, "GPU": 0}], True),
+        (Share(cpus=0, threads=2), [{"CPU": 0.01}], True),
         (Share(cpus=2, gpus=1), [{"CPU": 2, "GPU": 1}], False),
         (Share(cpus=2, gpus=2), [{"CPU": 2, "GPU": 1}] * 2, False),
         (Share(cpus=2, gpus=1, runs_on="cpu"), [{"CPU": 2, "GPU": 1}], True),
     ],
 )
 def test_a_replica_takes_what_its_share_says(share, bundles, eager, tmp_path):
-    place = Place(path=str(tmp_path), content="a model")
-    deployment = vllm_deployment(place, share)._bound_deployment
-    assert deployment._replica_config.placement_group_bundles == bundles
-    engine = deployment.init_kwargs["llm_config"].engine_kwargs
+    config = vllm_config(Place(path=str(tmp_path), content="a model"), share)
+    assert config.placement_group_config == {"bundles": bundles}
+    engine = config.engine_kwargs
     assert (engine["enforce_eager"], engine["tensor_parallel_size"]) == (eager, len(bundles))
 
 
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 1), (64, 1), (65, 2)])
 def test_replicas_come_and_go_with_the_questions(workers, replicas, tmp_path):
-    place = Place(path=str(tmp_path), content="a model")
-    deployment = vllm_deployment(place, Share(workers=workers, idle_s=40))._bound_deployment
-    scaling = deployment._deployment_config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas) == (0, replicas)
-    assert scaling.downscale_delay_s == 40
+    share = Share(workers=workers, idle_s=40)
+    config = vllm_config(Place(path=str(tmp_path), content="a model"), share)
+    scaling = config.deployment_config["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (0, replicas)
+    assert scaling["downscale_delay_s"] == 40
+
+
+def test_a_desk_writes_more_plans_at_once_than_its_machine_has_processors(tmp_path, monkeypatch):
+    num_plans = 2 * (os.cpu_count() or 1) + 8
+    meeting = threading.Barrier(num_plans)
+
+    def make(_: object, step: Step, folder: Path, *__: object) -> None:
+        meeting.wait(30)
+        (folder / step.label).touch()
+
+    async def follow(desk: PlannerDesk, step: Step) -> list[Any]:
+        work = desk.work(step.model_dump(mode="json"), str(step.artifact))
+        return [event async for event in work]
+
+    async def write_all() -> list[list[Any]]:
+        share = Share(workers=num_plans).model_dump(mode="json")
+        desk = PlannerDesk.__new__(PlannerDesk)
+        await desk.__init__(share, str(tmp_path / "artifacts"), str(tmp_path), Handle())
+        steps = [
+            sample_studio().write_plan(f"day {number}", [], 1, []) for number in range(num_plans)
+        ]
+        return await asyncio.gather(*(follow(desk, step) for step in steps))
+
+    monkeypatch.setattr(Planner, "make", make)
+    assert asyncio.run(write_all()) == [[(0, 0)]] * num_plans
 
 
 @pytest.mark.slow
