@@ -165,7 +165,8 @@ def _bundles(share: Share, num_gpus: int) -> list[dict[str, float]]:
 
 
 def _variables(share: Share) -> dict[str, str]:
-    variables = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    # The engine names its process, and must not write over the mark by which it is found.
+    variables = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "SPT_NOENV": "1"}
     if share.device == "cpu":
         on_cpu = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
         return {**variables, **on_cpu, "OMP_NUM_THREADS": str(share.threads)}

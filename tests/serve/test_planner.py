@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
@@ -21,9 +22,12 @@ from cluster.steps import Step
 from pipelines.language import EngineError
 from pipelines.plan import StoryPlan
 from serve.planner import PlannerDesk, ServedEngine, vllm_config
+from tests.cluster.processes import title
 from tests.cluster.samples import sample_studio
+from tests.serve.chaos.play import NAMES
 from tests.serve.server import Server, write_planning_profile
 
+REPLICA, ENGINE = NAMES["LLMServer"], NAMES["EngineCore"]
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -194,10 +198,19 @@ def test_stories_become_films_by_the_plans_of_a_real_vllm(studio, tmp_path):
         error = server.story(hopeless)["error"]
         assert error.startswith("plan: EngineError: the planner's model: "), error
         assert str(tmp_path) not in error
+        check_engine_ends_with_its_replica(server)
         server.stop()
         assert not leftovers(server.work)
     finally:
         server.die()
+
+
+def check_engine_ends_with_its_replica(server: Server) -> None:
+    engines = [process for process in leftovers(server.work) if ENGINE in title(process)]
+    assert len(engines) == 1, "it is known whose it is"
+    assert server.kill(REPLICA) == 1
+    _, left = psutil.wait_procs(engines, timeout=30)
+    assert not left
 
 
 def ask(server: Server, topic: str) -> str:
