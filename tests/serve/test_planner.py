@@ -14,12 +14,15 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from cluster.artifacts import Place
+from cluster.artifacts import LocalStore, Place
 from cluster.local import leftovers
 from cluster.planning import Planner
+from cluster.profiles import load_profile
+from cluster.reader import PLAN
 from cluster.resources import Share
 from cluster.steps import Step
-from pipelines.language import EngineError
+from cluster.studio import Member, Numbers
+from pipelines.language import EngineError, TransformersEngine
 from pipelines.plan import StoryPlan
 from serve.planner import PlannerDesk, ServedEngine, vllm_config
 from tests.cluster.processes import title
@@ -158,6 +161,18 @@ def test_replicas_come_and_go_with_the_questions(workers, replicas, tmp_path):
     assert scaling["downscale_delay_s"] == 40
 
 
+async def new_desk(share: Share, folder: Path, model: Handle) -> PlannerDesk:
+    """As Serve makes one."""
+    desk = PlannerDesk.__new__(PlannerDesk)
+    store = str(folder / "artifacts")
+    await desk.__init__(share.model_dump(mode="json"), store, str(folder), model)  # type: ignore[misc]
+    return desk
+
+
+async def follow(desk: PlannerDesk, step: Step) -> list[Any]:
+    return [event async for event in desk.work(step.model_dump(mode="json"), str(step.artifact))]
+
+
 def test_a_desk_writes_more_plans_at_once_than_its_machine_has_processors(tmp_path, monkeypatch):
     num_plans = 2 * (os.cpu_count() or 1) + 8
     meeting = threading.Barrier(num_plans)
@@ -166,14 +181,8 @@ def test_a_desk_writes_more_plans_at_once_than_its_machine_has_processors(tmp_pa
         meeting.wait(30)
         (folder / step.label).touch()
 
-    async def follow(desk: PlannerDesk, step: Step) -> list[Any]:
-        work = desk.work(step.model_dump(mode="json"), str(step.artifact))
-        return [event async for event in work]
-
     async def write_all() -> list[list[Any]]:
-        share = Share(workers=num_plans).model_dump(mode="json")
-        desk = PlannerDesk.__new__(PlannerDesk)
-        await desk.__init__(share, str(tmp_path / "artifacts"), str(tmp_path), Handle())
+        desk = await new_desk(Share(workers=num_plans), tmp_path, Handle())
         steps = [
             sample_studio().write_plan(f"day {number}", [], 1, []) for number in range(num_plans)
         ]
@@ -183,14 +192,55 @@ def test_a_desk_writes_more_plans_at_once_than_its_machine_has_processors(tmp_pa
     assert asyncio.run(write_all()) == [[(0, 0)]] * num_plans
 
 
-@pytest.mark.slow
+class Model(Handle):
+    """One that asks the miniature's planner, as vLLM does, but in this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = TransformersEngine(load_profile("miniature").models.planner)
+
+    async def _remote(self, request: ChatCompletionRequest) -> AsyncIterator[Any]:
+        self.asked.append(request)
+        assert request.response_format is not None
+        named = request.response_format.json_schema
+        yield said(
+            await asyncio.to_thread(
+                self.engine.complete,
+                request.messages,  # type: ignore[arg-type]
+                named.json_schema,
+                max_tokens=request.max_tokens or 0,
+                seed=request.seed or 0,
+                temperature=request.temperature or 0.0,
+            )
+        )
+
+
+def test_the_desk_plans_with_the_shipped_model(tmp_path):
+    model, store = Model(), LocalStore(tmp_path / "artifacts")
+    numbers = {name: {} for name in Numbers.model_fields}
+    numbers["planner"] = load_profile("miniature").planner
+    step = sample_studio(numbers=numbers).write_plan(
+        "The pirate's day", [Member(name="pirate", phrase="pirate")], 2, ["bowing"]
+    )
+
+    async def write() -> list[Any]:
+        desk = await new_desk(Share(), tmp_path, model)
+        return await follow(desk, step)
+
+    assert asyncio.run(write()) == [(0, 0), (0, 3), (1, 3), (2, 3), (3, 3)]
+    plan = StoryPlan.model_validate_json((store.folder(step.artifact) / PLAN).read_bytes())
+    assert "bowing" in {motion for scene in plan.scenes for motion in scene.motions}
+    assert len(model.asked) == 3, "no repairs"
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_stories_become_films_by_the_plans_of_a_real_vllm(studio, tmp_path):
     server = Server(tmp_path, write_planning_profile(studio), planner="vllm")
     server.start()
     try:
         stories = [ask(server, f"The {who} in the forest") for who in ("pirate", "witch")]
-        hopeless = ask(server, "The pirate. " * 600)
+        hopeless = ask(server, "The pirate. " * 1500)
         ends = server.until([*stories, hopeless], set(), limit_s=600)
         assert ends == ["finished", "finished", "failed"], server.story(stories[0])
         for story in stories:
