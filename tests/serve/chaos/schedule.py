@@ -5,6 +5,7 @@ All of it follows from a seed. How far things have come by then does not: that i
 
 import random
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 from tests.cluster.samples import sample_plan
@@ -40,6 +41,8 @@ class Plot:
     kind: str
     hero: int
     """Which of the schedule's characters is its pirate."""
+    num_scenes: int = 1
+    """Of a story that is planned."""
     priority: int = 0
     cancel_after_s: float | None = None
     """Its owner stops it so long after submitting."""
@@ -73,7 +76,7 @@ class Schedule:
             return {**asked, "topic": f"the impossible day {self.seed}", "num_scenes": 1}
         if plot.kind == "planned":
             topic = f"the pirate's day {plot.number} of {self.seed}"
-            return {**asked, "topic": topic, "num_scenes": 1, "wishes": ["bowing"]}
+            return {**asked, "topic": topic, "num_scenes": plot.num_scenes, "wishes": ["bowing"]}
         return {**asked, "topic": "a day", "plan": sample_plan().model_dump(mode="json")}
 
 
@@ -92,23 +95,22 @@ def schedule_of(seed: int, *, short: bool = False) -> Schedule:
 
 
 def planning_schedule_of(seed: int) -> Schedule:
-    """Ten stories that a served model plans while it dies, and who asks it; some are cancelled."""
+    """Ten stories that a served model plans while it dies, and who asks it; some are cancelled.
+    They come until the last kill, so that somebody is asking most of the time."""
     luck = random.Random(seed)
-    times = sorted(luck.uniform(0, 90) for _ in range(10))
-    plots = [
-        replace(
-            _plot(luck, number, at_s),
-            kind="planned",
-            cancel_after_s=luck.uniform(0, 60) if number % 5 == 4 else None,
-        )
-        for number, at_s in enumerate(times)
-    ]
     victims: list[Victim] = [*PLANNERS[:2], luck.choice([*PLANNERS, "Director"])]
     luck.shuffle(victims)
-    at_s, kills = luck.uniform(2, 60), []
-    for victim in victims:
-        kills.append(Kill(at_s=at_s, victim=victim))
-        at_s += luck.uniform(5, 75)
+    times = accumulate(luck.uniform(20, 75) for _ in victims)
+    kills = [Kill(at_s=at, victim=victim) for at, victim in zip(times, victims, strict=True)]
+    plots = [
+        replace(
+            _plot(luck, number, luck.uniform(0, kills[-1].at_s)),
+            kind="planned",
+            num_scenes=luck.randint(3, 5),
+            cancel_after_s=luck.uniform(0, 60) if number % 5 == 4 else None,
+        )
+        for number in range(10)
+    ]
     return Schedule(seed=seed, plots=tuple(plots), kills=tuple(kills))
 
 
