@@ -80,12 +80,13 @@ class ServedEngine:
                 await asyncio.sleep(RETRY_S)
 
     async def _ask_once(self, asked: dict[str, Any]) -> str:
-        from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
         answers: AsyncIterator[Any] = self._handle.chat.remote(ChatCompletionRequest(**asked))
         async for answer in answers:
-            if isinstance(answer, ErrorResponse):
-                raise EngineError(f"the planner's model: {answer.error.message}")
+            # Not by its class: Ray answers with another one than it publishes.
+            if (error := getattr(answer, "error", None)) is not None:
+                raise EngineError(f"the planner's model: {error.message}")
             content = answer.choices[0].message.content if answer.choices else None
             if content:
                 return str(content)

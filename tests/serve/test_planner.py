@@ -103,8 +103,9 @@ def test_an_empty_answer_is_an_error(answer):
         complete(Handle(answer))
 
 
-def test_the_models_error_is_told():
-    error = ErrorResponse(error={"message": "too long", "type": "BadRequest", "code": 400})
+@pytest.mark.parametrize("kind", [ErrorResponse, ErrorResponse.__base__])
+def test_the_models_error_is_told(kind):
+    error = kind(error={"message": "too long", "type": "BadRequest", "code": 400})
     with pytest.raises(EngineError, match="too long"):
         complete(Handle(error))
 
