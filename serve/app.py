@@ -14,11 +14,13 @@ from serve.app_args import AppArgs
 from serve.director import Director
 from serve.gateway import Gateway
 from serve.premises import Site
-from serve.renderer import Renderer
+from serve.renderer import COMES_AND_GOES, Renderer
 
 _LEAVES = {"graceful_shutdown_wait_loop_s": 0.2}
 """Between looks whether a replica that is to go still has requests."""
-_WATCHED = {**_LEAVES, "health_check_period_s": 2}
+_STAYS = {**_LEAVES, "max_constructor_retry_count": 3}
+"""If it cannot be started, the application is told to be broken."""
+_WATCHED = {**_STAYS, "health_check_period_s": 2}
 """Those that nobody can do without: a dead one is missed soon."""
 
 
@@ -41,6 +43,7 @@ def build(args: AppArgs) -> Application:
             "look_back_period_s": 2.0,
         },
         health_check_period_s=5,
+        **COMES_AND_GOES,
         **_LEAVES,
     ).bind(share.model_dump(mode="json"), site.store_uri, args.work_dir)
     director = serve.deployment(
@@ -76,6 +79,7 @@ def _planner(site: Site) -> Application | None:
         num_replicas=1,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=share.workers,
+        **_STAYS,
     ).bind(
         share.model_copy(update={"gpus": 0}).model_dump(mode="json"),
         site.store_uri,

@@ -21,7 +21,7 @@ from cluster.seats import deaths
 from cluster.workers import Worker
 from pipelines.language import EngineError
 from pipelines.prompts import Message, Schema
-from serve.renderer import StepReplica
+from serve.renderer import COMES_AND_GOES, StepReplica
 
 log = logging.getLogger("dreamrunner.worker")
 
@@ -140,6 +140,7 @@ def vllm_config(model: Place, share: Share) -> Any:
             "max_ongoing_requests": QUESTIONS_AT_ONCE,
             "autoscaling_config": _as_needed(share),
             "health_check_period_s": 2,
+            **COMES_AND_GOES,
         },
         placement_group_config={"bundles": _bundles(share, num_gpus)},
         accelerator_type=None,

@@ -21,6 +21,9 @@ log = logging.getLogger("dreamrunner.worker")
 
 Whose = Callable[[Step], Sequence[str]]
 """Ids of the stories that wait for a step."""
+COMES_AND_GOES = {"max_constructor_retry_count": 1_000_000}
+"""Of deployments whose replicas come when there is work. Serve gives one up for good when its first
+few die as they start, and machines that come and go do that to them."""
 _END = object()
 
 

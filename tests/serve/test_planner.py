@@ -160,6 +160,7 @@ def test_replicas_come_and_go_with_the_questions(workers, replicas, tmp_path):
     scaling = config.deployment_config["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (0, replicas)
     assert scaling["downscale_delay_s"] == 40
+    assert config.deployment_config["max_constructor_retry_count"] > 1000, "never given up"
 
 
 async def new_desk(share: Share, folder: Path, model: Handle) -> PlannerDesk:
