@@ -72,3 +72,14 @@ class Resources(Record):
     def share(self, role: Role) -> Share:
         """What the pool of a role may use."""
         return self.pools[self.roles[role]]
+
+    def apart(self, role: Role, **changes: Any) -> Self:
+        """The same, where this role has a pool of its own: the one it has, or one like it with
+        these changes."""
+        pool = self.roles[role]
+        if [name for name, other in self.roles.items() if other == pool] == [role]:
+            return self
+        own = role if role not in self.pools else f"{role} alone"
+        share = self.pools[pool].model_copy(update=changes)
+        update = {"pools": {**self.pools, own: share}, "roles": {**self.roles, role: own}}
+        return self.model_copy(update=update)

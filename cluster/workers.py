@@ -1,4 +1,4 @@
-"""One worker: does steps, one at a time, keeping loaded models between them.
+"""One worker: does steps, one at a time unless told otherwise, keeping loaded models between them.
 
 A plain class; `cluster.crew` puts Ray round it. A step is done in a thread of its own, so that
 its progress can be streamed and the word to stop can be heard meanwhile. What a step makes is
@@ -92,10 +92,16 @@ class Worker:
         store_uri: str,
         work_dir: str,
         makers: Mapping[Role, Maker] | None = None,
+        *,
+        at_once: int = 1,
     ) -> None:
+        """``at_once`` steps are done side by side; more than one is for makers that are given, and
+        wait more than they compute."""
         self._work = WorkDir(Path(work_dir))
         self._store = open_store(store_uri, self._work.scratch)
-        self._thread = ThreadPoolExecutor(1, initializer=_use_threads, initargs=(share.threads,))
+        self._threads = ThreadPoolExecutor(
+            at_once, initializer=_use_threads, initargs=(share.threads,)
+        )
         self._share = share
         self._makers: dict[Role, Maker] = dict(makers or {})
         self._unwanted: set[str] = set()
@@ -108,7 +114,7 @@ class Worker:
         yield 0, 0
         task = _STEP.validate_python(step)
         events: SimpleQueue[Event | None] = SimpleQueue()
-        done = self._thread.submit(self._make, task, events)
+        done = self._threads.submit(self._make, task, events)
         while (event := events.get()) is not None:
             yield event
         if (error := done.exception()) is not None:

@@ -10,21 +10,22 @@ from ray import serve
 from ray.serve import Application
 
 from cluster.locate import find_model
-from cluster.profiles import ProfileError
 from serve.app_args import AppArgs
 from serve.director import Director
 from serve.gateway import Gateway
 from serve.premises import Site
-from serve.renderer import Renderer
+from serve.renderer import COMES_AND_GOES, Renderer
 
 _LEAVES = {"graceful_shutdown_wait_loop_s": 0.2}
 """Between looks whether a replica that is to go still has requests."""
-_WATCHED = {**_LEAVES, "health_check_period_s": 2}
+_STAYS = {**_LEAVES, "max_constructor_retry_count": 3}
+"""If it cannot be started, the application is told to be broken."""
+_WATCHED = {**_STAYS, "health_check_period_s": 2}
 """Those that nobody can do without: a dead one is missed soon."""
 
 
 def build(args: AppArgs) -> Application:
-    """The whole application. Raises `ProfileError`."""
+    """The whole application. Raises `ProfileError` and `MissingError`."""
     site = Site(args)
     share = site.profile.resources.share("renderer")
     renderer = serve.deployment(
@@ -42,6 +43,7 @@ def build(args: AppArgs) -> Application:
             "look_back_period_s": 2.0,
         },
         health_check_period_s=5,
+        **COMES_AND_GOES,
         **_LEAVES,
     ).bind(share.model_dump(mode="json"), site.store_uri, args.work_dir)
     director = serve.deployment(
@@ -64,18 +66,12 @@ def build(args: AppArgs) -> Application:
 
 
 def _planner(site: Site) -> Application | None:
-    """The desk and its model, where plans come from a vLLM of its own.
-
-    Raises `ProfileError` when the planner shares its pool: a pool is replicas, or it is actors.
-    """
+    """The desk and its model, where plans come from a vLLM of its own."""
     if site.args.planner != "vllm":
         return None
     from serve.planner import PlannerDesk, vllm_deployment  # slow to import
 
-    resources = site.profile.resources
-    pool, share = resources.roles["planner"], resources.share("planner")
-    if [name for name, other in resources.roles.items() if other == pool] != ["planner"]:
-        raise ProfileError(f"the planner needs a pool of its own to be served; {pool} has others")
+    share = site.profile.resources.share("planner")
     model = vllm_deployment(find_model("planner", site.profile, site.work), share)
     return serve.deployment(
         PlannerDesk,
@@ -83,6 +79,7 @@ def _planner(site: Site) -> Application | None:
         num_replicas=1,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=share.workers,
+        **_STAYS,
     ).bind(
         share.model_copy(update={"gpus": 0}).model_dump(mode="json"),
         site.store_uri,

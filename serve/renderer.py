@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cluster.resources import Share
@@ -20,15 +21,20 @@ log = logging.getLogger("dreamrunner.worker")
 
 Whose = Callable[[Step], Sequence[str]]
 """Ids of the stories that wait for a step."""
+COMES_AND_GOES = {"max_constructor_retry_count": 1_000_000}
+"""Of deployments whose replicas come when there is work. Serve gives one up for good when its first
+few die as they start, and machines that come and go do that to them."""
 _END = object()
 
 
 class StepReplica:
-    """A replica that does steps."""
+    """A replica that does steps, ``at_once`` of them side by side, as its worker can."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, *, at_once: int = 1) -> None:
         log_to_serve()
         self._worker = worker
+        # The loop's own threads are as few as its machine has processors; those here wait.
+        self._waiters = ThreadPoolExecutor(at_once + 1)
 
     async def work(
         self, step: dict[str, Any], artifact: str, stories: Sequence[str] = ()
@@ -40,7 +46,7 @@ class StepReplica:
         coming: asyncio.Future[Any] | None = None
         try:
             while True:
-                coming = asyncio.ensure_future(asyncio.to_thread(next, events, _END))
+                coming = self._waiting(next, events, _END)
                 event = await asyncio.shield(coming)
                 if event is _END:
                     coming = None
@@ -51,8 +57,16 @@ class StepReplica:
             if coming is not None:
                 journal.end = "was stopped"
                 self._worker.stop(artifact)
-                await asyncio.shield(_run_out(coming, events))
+                await asyncio.shield(self._run_out(coming, events))
             journal.close()
+
+    def _waiting(self, call: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self._waiters, call, *args)
+
+    async def _run_out(self, coming: "asyncio.Future[Any]", events: Any) -> None:
+        """Wait until a step that was told to stop has stopped."""
+        await coming
+        await self._waiting(list, events)
 
 
 class _Journal:
@@ -83,12 +97,6 @@ class Renderer(StepReplica):
         mine = Share.model_validate(share)
         renderer = SceneRenderer(mine.device, Shelf(watch=AdapterMeter().show))
         super().__init__(Worker(mine, store_uri, work_dir, {"renderer": renderer}))
-
-
-async def _run_out(coming: "asyncio.Future[Any]", events: Any) -> None:
-    """Wait until a step that was told to stop has stopped."""
-    await coming
-    await asyncio.to_thread(list, events)
 
 
 class ReplicaSeat:

@@ -1,6 +1,7 @@
 """Deployment files: valid, tied to the code they start, and closed to strangers."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.artifacts import Place
 from cluster.profiles import load_profile
 from serve.app_args import AppArgs
 from serve.commands.serving import RAY_ENVIRONMENT
 from serve.config import serve_config
+from serve.planner import QUESTIONS_AT_ONCE, vllm_config
 
 ROOT = Path(__file__).parent.parent
 KUBERAY = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
@@ -158,4 +161,23 @@ def test_the_clusters_profile_fits_its_machines():
         assert pools[name].cpus <= types["gpu"]["resources"]["CPU"]
     assert pools["helper"].cpus <= types["ingest"]["resources"]["CPU"]
     gpus = pools["trainer"].workers + pools["renderer"].workers
-    assert gpus <= types["gpu"]["max_workers"] * types["gpu"]["resources"]["GPU"]
+    gpus += math.ceil(pools["planner"].workers / QUESTIONS_AT_ONCE) * pools["planner"].gpus
+    assert gpus <= types["gpu"]["max_workers"] * types["gpu"]["resources"]["GPU"], "none waits"
+
+
+def test_the_clusters_models_are_where_every_machine_sees_them():
+    profile = load_profile(str(ROOT / "deploy" / "cluster.yaml"))
+    assert all(name.startswith("/shared/models/") for name in profile.models.model_dump().values())
+    assert profile.corpus is not None
+    job = read("deploy/kuberay/index-job.yaml")["spec"]["entrypoint"]
+    assert f"--index {profile.corpus.library} " in job
+
+
+def test_a_vllm_on_gpus_plans_for_the_cluster():
+    config = yaml.safe_load(read("deploy/kuberay/rayservice.yaml")["spec"]["serveConfigV2"])
+    assert config["applications"][0]["args"]["planner"] == "vllm"
+    assert "--planner vllm" in (ROOT / "ray_cluster.yaml").read_text()
+    profile = load_profile(str(ROOT / "deploy" / "cluster.yaml"))
+    share = profile.resources.share("planner")
+    config = vllm_config(Place(path=profile.models.planner, content="planner"), share)
+    assert config.placement_group_config == {"bundles": [{"CPU": share.cpus, "GPU": 1}]}

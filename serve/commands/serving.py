@@ -27,8 +27,12 @@ LEDGER = "ledger.sqlite"
 RAY_ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front:middlewares",
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1000000",
+    "RAY_process_group_cleanup_enabled": "1",
 }
-"""Of all of Ray's processes. Nobody is answered while the proxy is missed."""
+"""Of all of Ray's processes. Nobody is answered while the proxy is missed. How often a replica is
+started that dies as it starts is each deployment's to say (`serve.app`). What a worker started
+ends with it, however it ends: vLLM's engine would stay, and keep its GPU."""
 
 
 def run(

@@ -135,3 +135,19 @@ def test_the_miniatures_videos_have_a_shape(tmp_path):
     profile = load_profile("miniature")
     shape = video_shape(find_model("backbone", profile, WorkDir(tmp_path)))
     assert (shape.width_px, shape.height_px, shape.num_frames) == (144, 96, 49)
+
+
+def test_a_role_is_set_apart_where_it_shares_a_pool():
+    resources = load_profile("miniature").resources
+    apart = resources.apart("planner", workers=8)
+    assert apart.roles == {**resources.roles, "planner": "planner"}
+    assert apart.share("planner") == resources.share("planner").model_copy(update={"workers": 8})
+    assert apart.share("library") == resources.share("library")
+    assert apart.apart("planner", workers=9) == apart, "it has its own already"
+    taken = resources.model_copy(
+        update={
+            "pools": {**resources.pools, "planner": resources.pools["trainer"]},
+            "roles": {**resources.roles, "planner": "planner", "trainer": "planner"},
+        }
+    )
+    assert taken.apart("planner").roles["planner"] == "planner alone"

@@ -1,6 +1,8 @@
 """A worker without Ray: it streams progress, stops within a unit, publishes whole or not at all."""
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,21 @@ def test_python_means_this_python(worker, store):
     )
     do(worker, step)
     assert Path((store.folder(step.artifact) / "who").read_text()) == Path(sys.executable)
+
+
+def test_steps_are_done_side_by_side_where_a_worker_is_told_so(tmp_path, store):
+    meeting = threading.Barrier(3)
+
+    class Guest:
+        """Comes to an end only where all are there."""
+
+        def make(self, step: object, folder: Path, *_: object) -> None:
+            meeting.wait(30)
+            (folder / "made").touch()
+
+    worker = Worker(Share(), store.uri, str(tmp_path), {"library": Guest()}, at_once=3)
+    steps = [corpus(f"{number}") for number in range(3)]
+    with ThreadPoolExecutor(3) as callers:
+        ends = list(callers.map(lambda step: do(worker, step), steps))
+    assert ends == [[(0, 0)]] * 3
+    assert all(store.has(step.artifact) for step in steps)

@@ -18,6 +18,7 @@ import psutil
 import yaml
 
 from cluster.local import leftovers
+from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from tests.cluster.processes import title
 from tests.cluster.samples import sample_plan
@@ -55,6 +56,22 @@ def write_profile(studio: Path, planner_url: str, **more: Any) -> Path:
     }
     file.write_text(yaml.safe_dump(content))
     return file
+
+
+LEARNED = ("bowing", "kicking")
+
+
+def write_planning_profile(studio: Path) -> Path:
+    """The same with the miniature's planner, in a vLLM if the server is told so. The tiny corpus
+    shows two motions; all others that the planner knows are known."""
+    miniature = load_profile("miniature")
+    known = [motion for motion in miniature.planner["motions"] if motion not in LEARNED]
+    return write_profile(
+        studio,
+        "transformers",
+        models={"planner": miniature.models.planner},
+        known_motions=known,
+    )
 
 
 ANSWER_S = 120.0

@@ -1,6 +1,7 @@
 """Plays schedules of chaos on one server, one after the other: python -m tests.serve.chaos SEED…
 
-One JSON line a schedule.
+With ``--vllm`` the miniature's planner is served by a vLLM, and that is what dies. One JSON line a
+schedule.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from tests.cluster.tiny_studio import write_studio
 from tests.serve.chaos.play import play
-from tests.serve.chaos.schedule import schedule_of
+from tests.serve.chaos.schedule import Schedule, planning_schedule_of, schedule_of
 from tests.serve.scripted_planner import scripted_planner
-from tests.serve.server import Server, write_profile
+from tests.serve.server import Server, write_planning_profile, write_profile
 
 SLOWER = {
     "render": {"num_steps": 40},
@@ -40,23 +41,39 @@ def serving(folder: Path) -> Iterator[Server]:
             server.die()
 
 
+@contextmanager
+def serving_with_vllm(folder: Path) -> Iterator[Server]:
+    """A server of tiny models whose planner is the miniature's, in a vLLM."""
+    (folder / "studio").mkdir()
+    write_studio(folder / "studio")
+    server = Server(folder, write_planning_profile(folder / "studio"), planner="vllm")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.die()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--keep", type=Path, help="a folder: play there, and leave all")
+    parser.add_argument("--vllm", action="store_true", help="the planner's model is what dies")
     words = parser.parse_args()
     bad = 0
-    with tempfile.TemporaryDirectory() as aside, serving(words.keep or Path(aside)) as server:
+    start = serving_with_vllm if words.vllm else serving
+    schedule = planning_schedule_of if words.vllm else schedule_of
+    with tempfile.TemporaryDirectory() as aside, start(words.keep or Path(aside)) as server:
         for seed in words.seeds:
-            bad += bool(told(seed, server))
+            bad += bool(told(schedule(seed), server))
     return min(bad, 1)
 
 
-def told(seed: int, server: Server) -> list[str]:
-    schedule, started = schedule_of(seed), time.monotonic()
+def told(schedule: Schedule, server: Server) -> list[str]:
+    started = time.monotonic()
     killed, faults = play(schedule, server)
     line = {
-        "seed": seed,
+        "seed": schedule.seed,
         "stories": len(schedule.plots),
         "killed": killed,
         "seconds": round(time.monotonic() - started, 1),

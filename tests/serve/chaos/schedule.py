@@ -5,6 +5,7 @@ All of it follows from a seed. How far things have come by then does not: that i
 
 import random
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Literal
 
 from tests.cluster.samples import sample_plan
@@ -17,11 +18,14 @@ SPREAD_S = 0.8
 Victim = Literal[
     "Gateway", "Director", "Renderer", "Worker", "ServeController", "ProxyActor",
     "raylet", "gcs_server", "machine",
+    "LLMServer", "EngineCore", "Planner",
 ]  # fmt: skip
-"""``Worker``: trainers, planner, librarian, editor. ``machine``: all processes at once."""
+"""``Worker``: trainers, planner, librarian, editor. ``machine``: all processes at once. The last
+three plan together where the planner is served: vLLM's replica, the engine inside, and the desk."""
 
 PARTS: tuple[Victim, ...] = ("Gateway", "Director", "Director", "Renderer", "Worker", "Worker")
 SERVES: tuple[Victim, ...] = ("ServeController", "ProxyActor")
+PLANNERS: tuple[Victim, ...] = ("LLMServer", "EngineCore", "Planner")
 WHOLE: tuple[Victim, ...] = ("raylet", "gcs_server", "machine")
 """What takes everything along."""
 
@@ -37,6 +41,8 @@ class Plot:
     kind: str
     hero: int
     """Which of the schedule's characters is its pirate."""
+    num_scenes: int = 1
+    """Of a story that is planned."""
     priority: int = 0
     cancel_after_s: float | None = None
     """Its owner stops it so long after submitting."""
@@ -70,7 +76,7 @@ class Schedule:
             return {**asked, "topic": f"the impossible day {self.seed}", "num_scenes": 1}
         if plot.kind == "planned":
             topic = f"the pirate's day {plot.number} of {self.seed}"
-            return {**asked, "topic": topic, "num_scenes": 1, "wishes": ["bowing"]}
+            return {**asked, "topic": topic, "num_scenes": plot.num_scenes, "wishes": ["bowing"]}
         return {**asked, "topic": "a day", "plan": sample_plan().model_dump(mode="json")}
 
 
@@ -86,6 +92,26 @@ def schedule_of(seed: int, *, short: bool = False) -> Schedule:
         plots.append(_plot(luck, number, at_s))
         at_s += luck.uniform(0, SPREAD_S)
     return Schedule(seed=seed, plots=tuple(plots), kills=_kills(luck))
+
+
+def planning_schedule_of(seed: int) -> Schedule:
+    """Ten stories that a served model plans while it dies, and who asks it; some are cancelled.
+    They come until the last kill, so that somebody is asking most of the time."""
+    luck = random.Random(seed)
+    victims: list[Victim] = [*PLANNERS[:2], luck.choice([*PLANNERS, "Director"])]
+    luck.shuffle(victims)
+    times = accumulate(luck.uniform(20, 75) for _ in victims)
+    kills = [Kill(at_s=at, victim=victim) for at, victim in zip(times, victims, strict=True)]
+    plots = [
+        replace(
+            _plot(luck, number, luck.uniform(0, kills[-1].at_s)),
+            kind="planned",
+            num_scenes=luck.randint(3, 5),
+            cancel_after_s=luck.uniform(0, 60) if number % 5 == 4 else None,
+        )
+        for number in range(10)
+    ]
+    return Schedule(seed=seed, plots=tuple(plots), kills=tuple(kills))
 
 
 def _plot(luck: random.Random, number: int, at_s: float) -> Plot:

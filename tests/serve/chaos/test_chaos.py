@@ -7,19 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serve.chaos.__main__ import serving, told
+from tests.serve.chaos.__main__ import serving, serving_with_vllm, told
 from tests.serve.chaos.owners import Told
 from tests.serve.chaos.play import ends_wrong
-from tests.serve.chaos.schedule import Plot, schedule_of
+from tests.serve.chaos.schedule import Plot, planning_schedule_of, schedule_of
 from tests.serve.server import Server
 
 SOAK = range(1, 21)
+PLANNING = range(1, 6)
 
 
 def test_a_seed_says_all():
     assert schedule_of(7) == schedule_of(7) != schedule_of(8)
     victims = {kill.victim for seed in SOAK for kill in schedule_of(seed).kills}
     assert len(victims) == 9, "every part dies in some schedule"
+    planners = {kill.victim for seed in PLANNING for kill in planning_schedule_of(seed).kills}
+    assert planners >= {"LLMServer", "EngineCore", "Planner"}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,23 @@ def server(tmp_path_factory) -> Iterator[Server]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", SOAK)
 def test_whatever_dies(seed, server):
-    faults = told(seed, server)
+    faults = told(schedule_of(seed), server)
     if faults:
         again = f"play it again: python -m tests.serve.chaos {seed}"
+        pytest.fail("\n".join([again, *faults]), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def planning_server(tmp_path_factory) -> Iterator[Server]:
+    with serving_with_vllm(tmp_path_factory.mktemp("planning")) as server:
+        yield server
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", PLANNING)
+def test_whatever_dies_of_those_who_plan(seed, planning_server):
+    faults = told(planning_schedule_of(seed), planning_server)
+    if faults:
+        again = f"play it again: python -m tests.serve.chaos --vllm {seed}"
         pytest.fail("\n".join([again, *faults]), pytrace=False)
