@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipelines.plan import Scene
 from pipelines.plan_words import names
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+")
+_SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)]*(?=\s|$)|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Part:
 
 def sentences(narration: str) -> tuple[str, ...]:
     """The sentences of a text, in order."""
-    return tuple(part for part in _SENTENCE_END.split(narration.strip()) if part)
+    return tuple(_SENTENCE.findall(narration.strip()))
 
 
 def parts(scene: Scene) -> tuple[Part, ...]:

@@ -1,14 +1,18 @@
 """Makes ready what `dreamrunner evaluate` measures with: the profile's models, and how the
 characters of the films look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from cluster.artifacts import Place
 from cluster.cast import read_cast
 from cluster.locate import MissingError, find_model
 from cluster.profiles import Profile
 from cluster.references import read_reference
+from cluster.resources import Role
 from cluster.workdir import WorkDir
 from pipelines.evaluation import Evaluator, References
 from pipelines.plan import Character
@@ -17,6 +21,8 @@ from serve.film_input import GivenFilm
 from serve.story_input import check_images, choose_characters
 
 ROLES = ("clip", "viclip", "dino")
+SHARE: Role = "trainer"
+"""Whose device and threads are used."""
 _DIGITS = 12
 """Of a content hash that reports print."""
 
@@ -42,11 +48,20 @@ def _named(place: Place) -> str:
 
 
 def _device(profile: Profile) -> str:
-    if not profile.resources.machine.gpus:
-        return "cpu"
-    import torch  # only a profile with GPUs asks for them
+    wanted = profile.resources.share(SHARE).device
+    return wanted if wanted == "cpu" or torch.cuda.is_available() else "cpu"
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+
+@contextmanager
+def share_of_machine(profile: Profile) -> Iterator[None]:
+    """Compute with the threads of a trainer: for models this small, more of them wait for each
+    other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(profile.resources.share(SHARE).threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_cast(
@@ -71,7 +86,7 @@ def choose_cast(
 
 
 def embed_references(
-    evaluator: Evaluator, cast: dict[str, Character], films: Sequence[GivenFilm]
+    evaluator: Evaluator, cast: Mapping[str, Character], films: Sequence[GivenFilm]
 ) -> dict[str, References | None]:
     """Every character of the films by id; None for one without reference images."""
     in_films = {identity for film in films for identity in film.character_ids}

@@ -16,11 +16,12 @@ from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from pipelines.evaluation import Evaluator, References
 from pipelines.evaluation_page import Strip, page, strip
+from pipelines.plan import Character
 from pipelines.scene_figures import StoryFigures
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
 from serve.film_input import GivenFilm, read_films
-from serve.measuring import choose_cast, embed_references, load_evaluator
+from serve.measuring import choose_cast, embed_references, load_evaluator, share_of_machine
 from serve.story_input import check_work_dir, check_writable
 
 Strips = dict[tuple[str, int], Strip]
@@ -43,15 +44,10 @@ def evaluate(
     given = read_films(films)
     cast = choose_cast(characters, profile, given)
     check_work_dir(work_dir)
-    console = Console(stderr=True)
-    evaluator = load_evaluator(profile, WorkDir(work_dir))
-    looks = embed_references(evaluator, cast, given)
-    if unseen := sorted(name for name, look in looks.items() if look is None):
-        names = ", ".join(unseen)
-        console.print(f"No reference images of {names}: consistency not measured.", markup=False)
     strips: Strips | None = None if html is None else {}
-    with _watched(console, given) as watch:
-        stories = [_measure(evaluator, film, looks, strips, watch) for film in given]
+    with share_of_machine(profile):
+        evaluator = load_evaluator(profile, WorkDir(work_dir))
+        stories = _measure_all(evaluator, given, cast, strips)
     told = evaluator.definitions
     if html is not None:
         _publish(html, page(stories, strips or {}, told, subtitle=f"Profile {profile.name}"))
@@ -61,6 +57,22 @@ def evaluate(
     else:
         say(stories, told, html)
     return 0
+
+
+def _measure_all(
+    evaluator: Evaluator,
+    films: Sequence[GivenFilm],
+    cast: Mapping[str, Character],
+    strips: Strips | None,
+) -> list[StoryFigures]:
+    """Every film, with a word on those whose looks nobody knows."""
+    console = Console(stderr=True)
+    looks = embed_references(evaluator, cast, films)
+    if unseen := ", ".join(sorted(name for name, look in looks.items() if look is None)):
+        told = f"No reference images of {unseen}: consistency not measured."
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    with _watched(console, films) as watch:
+        return [_measure(evaluator, film, looks, strips, watch) for film in films]
 
 
 def _check_page(html: Path) -> None:
