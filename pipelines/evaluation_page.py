@@ -144,14 +144,15 @@ def _means(title: str, found: Mapping[str, Mean | None], told: Sequence[Definiti
 def _definitions(told: Sequence[Definition]) -> str:
     head = ["figure", "what it says", "model", "frames", "pooling", "preprocessing"]
     rows = [[d.title, d.says, d.model, d.frames, d.pooling, d.preprocessing] for d in told]
-    return f'<section class="words"><h2>Definitions</h2>{_table(head, rows)}</section>'
+    return f'<section class="words"><h2>Definitions</h2>{_table(head, rows, "")}</section>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
     top = "".join(f"<th>{escape(word)}</th>" for word in head)
     lines = (
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}"
         "</tr>"
         for row in rows
     )
-    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'
+    body = f"<tr>{top}</tr>{''.join(lines)}"
+    return f'<div class="wide"><table class="{kind}">{body}</table></div>'

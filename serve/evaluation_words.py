@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipelines.bootstrap import CONFIDENCE, NUM_RESAMPLES, Mean
 from pipelines.evaluation_page import figure
@@ -16,6 +17,8 @@ from serve.display import table
 
 MIN_WIDTH = 100
 """Characters that the widest table takes."""
+MAX_TOPIC = 48
+"""Of a topic, in a table."""
 
 
 def as_data(
@@ -58,7 +61,8 @@ def say(stories: Sequence[StoryFigures], told: Sequence[Definition], page: Path 
     console.width = max(console.width, MIN_WIDTH)
     for story in stories:
         rows = [(str(s.number), *(figure(s.scores[d.name]) for d in told)) for s in story.scenes]
-        console.print(table(f"{story.topic} ({story.film})", _columns("scene", told), rows))
+        title = f"{_short(story.topic)} ({escape(story.film)})"
+        console.print(table(title, _columns("scene", told), rows))
         console.print()
     _say_means(console, stories, told)
     console.print(f"\n{SCALE} What they are:", highlight=False)
@@ -77,7 +81,7 @@ def _say_means(
     """Of each story, if there are several, and of all with the ends of its interval."""
     names = [definition.name for definition in told]
     lines = [(story.topic, story.means) for story in stories] if len(stories) > 1 else []
-    rows = [(topic, *(_mean(found[name]) for name in names)) for topic, found in lines]
+    rows = [(_short(topic), *(_mean(found[name]) for name in names)) for topic, found in lines]
     whole = [means(stories)[name] for name in names]
     rows.append(("mean", *(_mean(mean) for mean in whole)))
     rows.append(("from", *(figure(mean.low if mean else None) for mean in whole)))
@@ -85,6 +89,12 @@ def _say_means(
     rows.append(("scenes", *(str(mean.num_scenes if mean else 0) for mean in whole)))
     title = f"Means over scenes, with bootstrap confidence intervals of {CONFIDENCE:.0%}"
     console.print(table(title, _columns("", told), rows))
+
+
+def _short(topic: str) -> str:
+    """A topic may be a whole script; rich may take words in brackets for markup."""
+    words = " ".join(topic.split())
+    return escape(words if len(words) <= MAX_TOPIC else f"{words[: MAX_TOPIC - 1]}…")
 
 
 def _mean(mean: Mean | None) -> str:
