@@ -8,6 +8,9 @@ import shutil
 import pytest
 import torch
 
+from cluster.locate import open_studio
+from cluster.profiles import load_profile
+from cluster.workdir import WorkDir
 from miniature.world import Puppet, Spec, render
 from pipelines.film import stitch
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene, StoryPlan
@@ -200,3 +203,10 @@ def test_models_that_are_missing_fail(call, film, tmp_path):
     assert code == 1
     assert "does not load" in err
     assert err.count("\n") == 1
+
+
+def test_who_only_films_needs_no_model_that_measures(tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("extends: miniature\nname: mine\nmodels: {dino: nowhere}\n")
+    studio = open_studio(load_profile(str(profile)), WorkDir(tmp_path / "work"))
+    assert "dino" not in type(studio.models).model_fields
