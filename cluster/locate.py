@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.artifacts import Place, hash_path
-from cluster.profiles import CorpusSource, ModelPaths, Profile
+from cluster.profiles import CorpusSource, Profile
 from cluster.steps import StandingLibrary
 from cluster.studio import Corpus, Member, Models, Numbers, Studio
 from cluster.workdir import WorkDir
@@ -28,7 +28,7 @@ def open_studio(
     profile: Profile, work: WorkDir, *, regions: bool = True, plans: bool = True
 ) -> Studio:
     """Find everything a profile names; the planner only if it plans. Raises `MissingError`."""
-    roles = [role for role in ModelPaths.model_fields if plans or role != "planner"]
+    roles = [role for role in Models.model_fields if plans or role != "planner"]
     models = {role: find_model(role, profile, work) for role in roles}
     unasked = profile.models.planner
     models.setdefault("planner", Place(path=unasked, content=unasked))

@@ -42,6 +42,8 @@ class ModelPaths(Record):
     """An open_clip folder."""
     viclip: str
     detector: str
+    dino: str
+    """A transformers DINOv2 folder; it measures films and makes none."""
 
 
 class Defaults(Record):

@@ -131,14 +131,14 @@ def _scene_strip(
     top = round(pen.top) + 16
     for k, index in enumerate(key_frame_indices(len(frames), len(key_frames))):
         left = MARGIN_PX + k * (FRAME_WIDTH_PX + GAP_PX)
-        part.paste(_key_picture(frames[index], key_frames[k], colours, size), (left, top))
+        part.paste(key_picture(frames[index], key_frames[k], colours, size), (left, top))
         second = f"{index * len(key_frames) / len(frames):.1f} s"
         below = left, top + size[1] + 8
         _write_key_frame(pen.draw, key_frames[k], colours, second, below)
     return part
 
 
-def _key_picture(
+def key_picture(
     frame: Frames, key_frame: KeyFrame, colours: dict[str, str], size: tuple[int, int]
 ) -> Image.Image:
     """A frame with the outlines of its planned boxes, a dark line inside each."""

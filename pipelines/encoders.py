@@ -4,7 +4,7 @@ CLIP comes through open_clip (a folder in its own layout, or a hub or model name
 transformers. Neither is trained here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ class ClipEncoder:
         self._tokenizer = tokenizer
         self._device = device
         self.model_id = model_id
+
+    @property
+    def preprocessing(self) -> str:
+        """How pictures are made ready, as open_clip's settings of the model say."""
+        settings = self._model.visual.preprocess_cfg
+        size, mode = settings["size"], settings["resize_mode"]
+        return f"{mode} to {size} px, {settings['interpolation']}; {_scaling(settings)}"
 
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu") -> "ClipEncoder":
@@ -108,6 +115,17 @@ class DinoEncoder:
         self._device = device
         self.model_id = model_id
 
+    @property
+    def preprocessing(self) -> str:
+        """How pictures are made ready, as the settings of the image processor say."""
+        settings = self._processor.to_dict()
+        crop = (
+            f", centre crop {_sides(settings['crop_size'])}" if settings["do_center_crop"] else ""
+        )
+        scaling = _scaling({"mean": settings["image_mean"], "std": settings["image_std"]})
+        way = Image.Resampling(settings["resample"]).name.lower()
+        return f"resize to {_sides(settings['size'])}, {way}{crop}; {scaling}"
+
     @classmethod
     def load(cls, name: str | Path, device: str = "cpu") -> "DinoEncoder":
         """Load a transformers DINOv2 with its image processor, by folder or hub name."""
@@ -131,3 +149,13 @@ class DinoEncoder:
 def _unit(vectors: torch.Tensor) -> Vectors:
     out: Vectors = functional.normalize(vectors.float(), dim=-1).cpu().numpy()
     return out
+
+
+def _sides(size: Mapping[str, int]) -> str:
+    """``{"height": 72, "width": 72}`` in words."""
+    return " ".join(f"{name.replace('_', ' ')} {px} px" for name, px in size.items())
+
+
+def _scaling(settings: Mapping[str, Any]) -> str:
+    mean, std = ([round(value, 3) for value in settings[name]] for name in ("mean", "std"))
+    return f"mean {mean}, deviation {std}"

@@ -314,6 +314,11 @@ class ViClipEncoder:
         self.preprocessing = model.config.preprocessing
         """Which of the two preprocessings the vectors were made with; every result names it."""
 
+    @property
+    def config(self) -> ViClipConfig:
+        """Its sizes."""
+        return self._model.config
+
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "ViClipEncoder":
         """Load a folder of `config.json`, `viclip.safetensors` and perhaps a tokenizer.

@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_index(commands)
     _add_prior(commands)
     _add_render(commands)
+    _add_evaluate(commands)
     _add_serve(commands)
     _add_serve_config(commands)
     _add_key(commands)
@@ -297,6 +298,40 @@ def _add_render(commands: Any) -> None:
     _output_option(render, "scene.mp4", "the clip")
     _picture_options(render)
     _studio_options(render)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = _command(
+        commands,
+        "evaluate",
+        "evaluating:evaluate",
+        what="measure films: characters, texts, transitions and motion, by scene and by story",
+        example="dreamrunner evaluate film.mp4 --html report.html",
+    )
+    evaluate.add_argument(
+        "films",
+        type=Path,
+        nargs="+",
+        metavar="FILM",
+        help="a film with its record (.json) beside it, or a folder of such",
+    )
+    evaluate.add_argument(
+        "--character",
+        dest="characters",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help="NAME=PHRASE:IMAGE,IMAGE for a character that is not in the profile's cast; may be "
+        "repeated",
+    )
+    evaluate.add_argument(
+        "--html",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="write a report with pictures, in one file",
+    )
+    _studio_options(evaluate)
 
 
 def _add_serve(commands: Any) -> None:

@@ -38,6 +38,7 @@ _HOW_MODELS = {
     "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
     "viclip": "python -m pipelines.convert viclip SOURCE.pth FOLDER, from the official ViCLIP",
     "detector": "python -m pipelines.convert detector SOURCE.pt FOLDER, from a YOLOv5",
+    "dino": "hf download facebook/dinov2-base; `dreamrunner evaluate` alone needs it",
 }
 
 

@@ -67,6 +67,7 @@ def test_these_commands_are_there():
             "index search",
             "prior",
             "render",
+            "evaluate",
         ),
         *("serve", "serve-config", "key", "doctor"),
     }
@@ -150,6 +151,12 @@ def test_starting_loads_no_models():
         (("prior", "bowing", "--character", "pirate"), "one of the two"),
         (("prior", "--character", "witch"), "no reference images"),
         (("render", "nothing.json"), "nothing.json cannot be read"),
+        (("evaluate",), "FILM"),
+        (("evaluate", "nothing.mp4"), "nothing.mp4 is not a file"),
+        (("evaluate", "."), "has no film with its record"),
+        (("evaluate", "x.mp4", "--html", "x.mp4"), "x.mp4 is not named .html"),
+        (("evaluate", "x.mp4", "--html", "/nowhere/x.html"), "cannot be written"),
+        (("evaluate", "x.mp4", "--profile", "nothing"), "no profile"),
         (("doctor", "--profile", "nothing"), "no profile"),
     ],
 )

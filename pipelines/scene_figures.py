@@ -1,0 +1,48 @@
+"""What was measured of films: scenes, stories, and means over them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipelines.bootstrap import Mean, mean_of
+from pipelines.metric_definitions import Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneFigures:
+    """What was measured of one scene."""
+
+    number: int
+    """Counted from 1."""
+    place: str
+    narration: str
+    scores: Scores
+    characters: dict[str, Scores] = field(default_factory=dict)
+    """By entity id, of the characters that are due; without reference images their figures are
+    None."""
+    parts: tuple[tuple[str, Scores], ...] = ()
+    """Each sentence with its figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoryFigures:
+    """A film, scene by scene, and its means."""
+
+    film: str
+    topic: str
+    scenes: tuple[SceneFigures, ...]
+
+    @property
+    def means(self) -> dict[str, Mean | None]:
+        """By figure, over the scenes in which it was measured."""
+        return means([self])
+
+
+def means(stories: Sequence[StoryFigures]) -> dict[str, Mean | None]:
+    """By figure, over the scenes of all stories in which it was measured."""
+    names = stories[0].scenes[0].scores if stories else {}
+    return {name: mean_of([_measured(story, name) for story in stories]) for name in names}
+
+
+def _measured(story: StoryFigures, name: str) -> list[float]:
+    figures = [scene.scores[name] for scene in story.scenes]
+    return [figure for figure in figures if figure is not None]

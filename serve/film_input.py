@@ -1,0 +1,100 @@
+"""Films that are given to a command: each with its record, split into the scenes of its plan.
+
+Bad input is told as `InputError` before any model is loaded; frames are read a scene at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from cluster.profiles import first_fault
+from pipelines.encoders import Frames
+from pipelines.plan import StoryPlan, slug
+from pipelines.video import VideoError, decode, probe
+from serve.errors import InputError
+
+MAX_RECORD_BYTES = 8 << 20
+
+
+class _Record(BaseModel):
+    """Of a film's record, what is needed here."""
+
+    plan: StoryPlan
+
+
+@dataclass(frozen=True)
+class GivenFilm:
+    """A film and its plan."""
+
+    path: Path
+    plan: StoryPlan
+    num_frames: int
+    """Of each scene."""
+    fps: float
+
+    @property
+    def character_ids(self) -> tuple[str, ...]:
+        """Of the characters that the story has, as its regions name them."""
+        try:
+            return tuple(slug(name) for name in self.plan.characters)
+        except ValueError as error:
+            raise InputError(f"record of {self.path}: {error}") from error
+
+    def frames(self, number: int) -> Frames:
+        """The frames of a scene, from 1, uint8 (F, H, W, 3)."""
+        length_s = self.num_frames / self.fps
+        try:
+            scene = decode(self.path, start_s=(number - 1) * length_s, end_s=number * length_s)
+        except VideoError as error:
+            raise InputError(f"film {error}") from error
+        return scene[: self.num_frames]
+
+
+def read_films(given: Sequence[Path]) -> tuple[GivenFilm, ...]:
+    """The films of a command line: files, and folders that hold some; each once."""
+    paths = [path for place in given for path in _films_at(place)]
+    return tuple(_read(path) for path in {path.resolve(): path for path in paths}.values())
+
+
+def _films_at(place: Path) -> list[Path]:
+    """A film itself; of a folder, the films that have a record beside them, up to one level
+    down."""
+    if not place.is_dir():
+        return [place]
+    videos = [*place.glob("*.mp4"), *place.glob("*/*.mp4")]
+    films = sorted(video for video in videos if video.with_suffix(".json").is_file())
+    if not films:
+        raise InputError(f"folder {place} has no film with its record (film.mp4 and film.json)")
+    return films
+
+
+def _read(path: Path) -> GivenFilm:
+    try:
+        info = probe(path)
+    except VideoError as error:
+        raise InputError(f"film {error}") from error
+    plan = _plan_of(path)
+    num_frames, rest = divmod(info.num_frames, len(plan.scenes))
+    if rest or not num_frames:
+        raise InputError(
+            f"film {path}: {info.num_frames} frames are not the {len(plan.scenes)} scenes of equal "
+            "length that its record plans"
+        )
+    return GivenFilm(path, plan, num_frames, info.fps)
+
+
+def _plan_of(film: Path) -> StoryPlan:
+    record = film.with_suffix(".json")
+    try:
+        if record.stat().st_size > MAX_RECORD_BYTES:
+            raise InputError(f"record {record} is larger than {MAX_RECORD_BYTES >> 20} MiB")
+        return _Record.model_validate_json(record.read_bytes()).plan
+    except OSError as error:
+        raise InputError(
+            f"film {film}: its record {record} cannot be read: {error.strerror}; `dreamrunner "
+            "film` writes it beside the film"
+        ) from error
+    except ValidationError as error:
+        raise InputError(f"record {record}: {first_fault(error)}") from error
