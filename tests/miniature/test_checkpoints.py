@@ -53,9 +53,7 @@ def test_held_out_motions_are_held_out() -> None:
 
 @pytest.mark.slow
 def test_the_video_model_is_a_pipeline_folder() -> None:
-    pipeline = CogVideoXPipeline.from_pretrained(
-        CHECKPOINTS / "cogvideox", dtype=torch.float32
-    )
+    pipeline = CogVideoXPipeline.from_pretrained(CHECKPOINTS / "cogvideox", dtype=torch.float32)
     frames = pipeline(
         "a witch is walking in the forest",
         height=96,
