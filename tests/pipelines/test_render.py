@@ -199,7 +199,9 @@ def test_priors_act_as_strongly_as_they_are_told(tiny_backbone):
 
     none = render_scene(tiny_backbone, TWO, (), options=QUICK, seed=1)
     as_learned = frames()
-    assert (frames(motion_scale=0.0, subject_scale=0.0) == none).all()
-    assert not (as_learned == none).all()
+    # Captions are sorted by who acts in them, so sums are rounded in another order.
+    unheard = frames(motion_scale=0.0, subject_scale=0.0)
+    assert np.abs(unheard.astype(int) - none).max() <= 1
+    assert np.abs(as_learned.astype(int) - none).max() > 1
     assert not (frames(motion_scale=1.5) == as_learned).all()
     assert not (frames(subject_scale=1.5) == as_learned).all()
