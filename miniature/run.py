@@ -20,3 +20,13 @@ class Run:
     """A dry run on a CPU in seconds: a handful of steps, small batches, meaningless weights."""
     pause: bool = False
     """Leave the learning-rate schedule where `minutes` stopped it, for a later call to go on."""
+
+    def done(self, first: int, step: int, steps: int, spent: float) -> float:
+        """How far the schedule is (0-1): by steps, or by the clock where these end too late.
+
+        ``first`` is the step this call began at, ``spent`` the share of its minutes that is used.
+        """
+        if self.pause:
+            return step / steps
+        before = first / steps
+        return max(step / steps, before + (1 - before) * spent)

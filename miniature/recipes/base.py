@@ -345,7 +345,8 @@ class _Trainer:
             self._share_gradients()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             spent = self._spent(start)
-            self.optimiser.step(warm_then_linear(self._done(steps, spent)))
+            done = self.run.done(self.first_step, self.step, steps, spent)
+            self.optimiser.step(warm_then_linear(done))
             self.average.update()
             self.step += 1
             if self.step % 200 == 0:
@@ -355,14 +356,6 @@ class _Trainer:
             self.average.swap()
         figures = {"steps": float(self.step), "videos": float(self.source.library.count)}
         return figures | {"held_out_loss": self.held_out_loss()}
-
-    def _done(self, steps: int, spent: float) -> float:
-        """How far the schedule is: by steps, or by the clock where that would not end in time."""
-        done = self.step / steps
-        if self.run.pause:
-            return done
-        before = self.first_step / steps
-        return max(done, before + (1 - before) * spent)
 
     def _spent(self, start: float) -> float:
         """Share of the minutes used, the same on every GPU."""

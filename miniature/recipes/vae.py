@@ -234,7 +234,7 @@ def train(run: Run) -> dict[str, float]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         spent = (time.monotonic() - start) / (60 * run.minutes)
-        optimiser.step(warm_then_linear(_done(run, first, step, steps, spent)))
+        optimiser.step(warm_then_linear(run.done(first, step, steps, spent)))
         average.update()
         if step % 250 == 0:
             db = -10 * math.log10(squared.item() / 4)
@@ -258,14 +258,6 @@ def _objectives(vae: AutoencoderKLCogVideoX, run: Run, step: int) -> tuple[nn.Mo
     if run.device != "cuda":
         return objective, objective
     return objective, torch.compile(objective, dynamic=False)  # type: ignore[return-value]
-
-
-def _done(run: Run, first: int, step: int, steps: int, spent: float) -> float:
-    """How far the schedule is: by steps, or by the clock where that would not end in time."""
-    if run.pause:
-        return step / steps
-    before = first / steps
-    return max(step / steps, before + (1 - before) * spent)
 
 
 def _optimiser(vae: AutoencoderKLCogVideoX) -> MuonAdam:

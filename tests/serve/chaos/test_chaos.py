@@ -60,6 +60,12 @@ def test_who_was_told_that_it_is_cancelled_gets_no_film(answer, state, is_right)
     assert (ends_wrong(Told(plot, cancel_answer=answer, view=view)) == []) is is_right
 
 
+def expect_none(faults, again):
+    if faults:
+        command = f"play it again: python -m tests.serve.chaos {again}"
+        pytest.fail("\n".join([command, *faults]), pytrace=False)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("chaos")) as server:
@@ -70,10 +76,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", SOAK)
 def test_whatever_dies(seed, server):
-    faults = told(schedule_of(seed), server)
-    if faults:
-        again = f"play it again: python -m tests.serve.chaos {seed}"
-        pytest.fail("\n".join([again, *faults]), pytrace=False)
+    expect_none(told(schedule_of(seed), server), again=f"{seed}")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,4 @@ def planning_server(tmp_path_factory) -> Iterator[Server]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", PLANNING)
 def test_whatever_dies_of_those_who_plan(seed, planning_server):
-    faults = told(planning_schedule_of(seed), planning_server)
-    if faults:
-        again = f"play it again: python -m tests.serve.chaos --vllm {seed}"
-        pytest.fail("\n".join([again, *faults]), pytrace=False)
+    expect_none(told(planning_schedule_of(seed), planning_server), again=f"--vllm {seed}")
