@@ -2,7 +2,8 @@
 
 Matrices and convolution kernels are updated by Muon (momentum orthogonalised by a Newton-Schulz
 iteration; Jordan et al. 2024, with the update scale of Liu et al. 2025, arXiv 2502.16982), all
-else by Adam. State is plain tensors, so it is saved as safetensors.
+else by Adam. State is plain tensors on the device: it is saved as safetensors, and a step can be
+recorded as a CUDA graph (`miniature.replay`).
 """
 
 import math
@@ -48,11 +49,14 @@ class MuonAdam:
     ) -> None:
         named = [(n, p) for n, p in named_parameters if p.requires_grad]
         self.lr, self.weight_decay = lr, weight_decay
-        self._momentum, self._betas, self._steps = momentum, betas, 0
+        self._momentum, self._betas = momentum, betas
         hidden = [(n, p) for n, p in named if p.ndim >= 2 and not any(part in n for part in plain)]
         chosen = {n for n, _ in hidden}
         self._adam: list[Tensor] = [p for n, p in named if n not in chosen]
         self.parameters = [p for _, p in named]
+        device = self.parameters[0].device
+        self._steps = torch.zeros((), dtype=torch.float64, device=device)
+        self._rate = torch.zeros((), device=device)
         self._stacks: dict[tuple[int, int], list[Tensor]] = {}
         for _, p in hidden:
             self._stacks.setdefault((p.shape[0], p[0].numel()), []).append(p)
@@ -63,26 +67,36 @@ class MuonAdam:
         self._first = [torch.zeros_like(p) for p in self._adam]
         self._second = [torch.zeros_like(p) for p in self._adam]
 
-    @torch.no_grad()
     def step(self, scale: float) -> None:
         """Apply the gradients at `scale` times the peak learning rate, and drop them.
 
         What has no gradient stays as it is.
         """
+        self.set_rate(scale)
+        self.apply()
+
+    def set_rate(self, scale: float) -> None:
+        """Let `apply` work at `scale` times the peak learning rate from now on."""
+        self._rate.fill_(self.lr * scale)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Apply the gradients at the set rate, and drop them; nothing leaves the device."""
         self._steps += 1
-        lr = self.lr * scale
         for shape, parameters in self._stacks.items():
-            if all(p.grad is None for p in parameters):
+            moved = [p for p in parameters if p.grad is not None]
+            if not moved:
                 continue
             grads = torch.stack([_gradient(p).reshape(shape) for p in parameters])
             velocity = self._velocity[shape]
             velocity.lerp_(grads, 1 - self._momentum)
             update = orthogonalise(grads.lerp(velocity, self._momentum)).float()
-            update *= 0.2 * math.sqrt(max(shape)) * lr
-            for one, p in zip(update.unbind(), parameters, strict=True):
-                if p.grad is not None:
-                    p.mul_(1 - lr * self.weight_decay).sub_(one.view_as(p))
-        self._step_adam(lr)
+            update *= 0.2 * math.sqrt(max(shape)) * self._rate
+            updates = zip(update.unbind(), parameters, strict=True)
+            steps = [one.view_as(p) for one, p in updates if p.grad is not None]
+            torch._foreach_mul_(moved, 1 - self._rate * self.weight_decay)
+            torch._foreach_sub_(moved, steps)
+        self._step_adam()
         self.drop()
 
     def drop(self) -> None:
@@ -90,7 +104,7 @@ class MuonAdam:
         for p in self.parameters:
             p.grad = None
 
-    def _step_adam(self, lr: float) -> None:
+    def _step_adam(self) -> None:
         moved = [i for i, p in enumerate(self._adam) if p.grad is not None]
         if not moved:
             return
@@ -100,21 +114,23 @@ class MuonAdam:
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
         torch._foreach_addcmul_(second, grads, grads, 1 - beta2)
-        correction = math.sqrt(1 - beta2**self._steps) / (1 - beta1**self._steps)
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_add_(scale, 1e-8)
-        torch._foreach_addcdiv_([self._adam[i] for i in moved], first, scale, -lr * correction)
+        correction = (1 - beta2**self._steps).sqrt() / (1 - beta1**self._steps)
+        steps = torch._foreach_sqrt(second)
+        torch._foreach_add_(steps, 1e-8)
+        steps = torch._foreach_div(first, steps)
+        torch._foreach_mul_(steps, (self._rate * correction).float())
+        torch._foreach_sub_([self._adam[i] for i in moved], steps)
 
     def state(self) -> dict[str, Tensor]:
         """Everything a resumed run needs beside the weights themselves."""
         state = {f"velocity.{m}x{n}": v.bfloat16() for (m, n), v in self._velocity.items()}
         state |= {f"first.{i}": v.bfloat16() for i, v in enumerate(self._first)}
         state |= {f"second.{i}": v.bfloat16() for i, v in enumerate(self._second)}
-        return state | {"steps": torch.tensor(self._steps)}
+        return state | {"steps": self._steps.long()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over the state of an earlier run of the same model."""
-        self._steps = int(state["steps"])
+        self._steps.fill_(int(state["steps"]))
         for (m, n), velocity in self._velocity.items():
             velocity.copy_(state[f"velocity.{m}x{n}"])
         for i, (first, second) in enumerate(zip(self._first, self._second, strict=True)):

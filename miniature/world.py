@@ -8,10 +8,8 @@ y down; the frame is 1.5 wide. Nothing here knows about models.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.fx.experimental._config as shape_config
 from torch import Tensor
 
 from miniature.cast import (
@@ -21,6 +19,7 @@ from miniature.cast import (
     PLACES,
     TRAVELLING,
 )
+from miniature.painting import paint
 from miniature.places import WIDTH, backdrop
 from miniature.puppets import JOINT_NAMES, Parts, puppet_parts
 
@@ -135,82 +134,6 @@ def caption(spec: Spec) -> str:
     return f"{' and '.join(acts)} in the {spec.place}"
 
 
-def _paint(
-    image: Tensor,
-    grid: Tensor,
-    ends: Tensor,
-    radius: Tensor,
-    colour: Tensor,
-    frame_height_px: int = 0,
-) -> Tensor:
-    """Blend one capsule a frame over the frames, anti-aliased over about a pixel.
-
-    image (N, 3, H, W); grid (2, H, W); ends (N, 4) ax ay bx by; radius (N,); colour (N, 3).
-    A negative radius paints nothing.
-    """
-    ax, ay, bx, by = (ends[:, i, None, None] for i in range(4))
-    px, py = grid[0] - ax, grid[1] - ay
-    dx, dy = bx - ax, by - ay
-    along = ((px * dx + py * dy) / (dx * dx + dy * dy).clamp(min=1e-9)).clamp(0, 1)
-    distance = ((px - along * dx) ** 2 + (py - along * dy) ** 2 + 1e-12).sqrt()
-    pixel = 1.0 / (frame_height_px or image.shape[-2])
-    size = radius[:, None, None]
-    alpha = (0.5 - (distance - size) / (1.3 * pixel)).clamp(0, 1)
-    alpha = torch.where(size > 0, alpha, torch.zeros_like(alpha))[:, None]
-    return image + alpha * (colour[:, :, None, None] - image)
-
-
-def _paint_where_seen(
-    image: Tensor, grid: Tensor, ends: Tensor, radius: Tensor, colour: Tensor
-) -> Tensor:
-    """`_paint`, in place, on each video's part of the frame that its capsule ever touches."""
-    height, width = image.shape[-2:]
-    for b in range(image.shape[0]):
-        if radius[b].amax() <= 0:
-            continue
-        reach = radius[b].amax().item() + 2 / height
-        x, y = ends[b, :, 0::2], ends[b, :, 1::2]
-        left, right = (int(v * height) for v in (x.amin() - reach, x.amax() + reach + 1 / height))
-        top, bottom = (int(v * height) for v in (y.amin() - reach, y.amax() + reach + 1 / height))
-        rows = slice(min(max(top, 0), height), min(max(bottom + 1, 0), height))
-        columns = slice(min(max(left, 0), width), min(max(right + 1, 0), width))
-        patch = (b, slice(None), slice(None), rows, columns)
-        image[patch] = _paint(
-            image[patch], grid[:, rows, columns], ends[b], radius[b], colour[b, None], height
-        )
-    return image
-
-
-_fused: list[Any] = []
-
-
-def _paint_fused(
-    image: Tensor, grid: Tensor, ends: Tensor, radius: Tensor, colour: Tensor
-) -> Tensor:
-    """`_paint` on all frames of all videos as one kernel.
-
-    The compiler is given fresh tensors, no views, and told that equal sizes are chance, so that
-    one compilation serves every batch, length and size.
-    """
-    if not _fused:
-        _fused.append(torch.compile(_paint, dynamic=True))
-    batch, frames = image.shape[:2]
-    with shape_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]
-        painted: Tensor = _fused[0](
-            image.flatten(0, 1).clone(),
-            grid,
-            ends.expand(batch, frames, 4).flatten(0, 1).clone(),
-            radius.expand(batch, frames).flatten().clone(),
-            colour.repeat_interleave(frames, 0).clone(),
-        )
-    return painted.view(image.shape)
-
-
-def _painter(device: torch.device) -> Any:
-    """Patch by patch on a CPU; the whole batch fused on a GPU."""
-    return _paint_fused if device.type == "cuda" else _paint_where_seen
-
-
 def _paint_backdrops(specs: Sequence[Spec], grid: Tensor) -> Tensor:
     """(B, 1, 3, H, W): sky, ground and scenery, the same in all frames."""
     device = grid.device
@@ -227,10 +150,7 @@ def _paint_backdrops(specs: Sequence[Spec], grid: Tensor) -> Tensor:
         for d in drops
     ]
     shapes = torch.tensor(rows, device=device)
-    paint = _painter(device)
-    for k in range(longest):
-        image = paint(image, grid, shapes[:, None, k, :4], shapes[:, None, k, 4], shapes[:, k, 5:])
-    return image
+    return paint(image, grid, shapes[:, None, :, :4], shapes[:, None, :, 4], shapes[..., 5:])
 
 
 def _boxes(parts: Parts, present: Tensor) -> Tensor:
@@ -284,7 +204,7 @@ def render(
     time_s = (index.to(device).float() / FPS).expand(len(specs), index.shape[-1])
     length_s = (num_frames - 1) / FPS
     frames = _paint_backdrops(specs, grid).expand(-1, time_s.shape[1], -1, -1, -1).contiguous()
-    paint, boxes, joints = _painter(device), [], []
+    boxes, joints = [], []
     for slot in range(MAX_PUPPETS):
         actors = [s.puppets[slot] if slot < len(s.puppets) else None for s in specs]
         present = torch.tensor([a is not None for a in actors], device=device)
@@ -295,10 +215,7 @@ def render(
             )
             continue
         parts = puppet_parts(actors, time_s, length_s, SWITCH_S)
-        for k in range(parts.radius.shape[-1]):
-            frames = paint(
-                frames, grid, parts.ends[:, :, k], parts.radius[:, :, k], parts.colours[:, k]
-            )
+        frames = paint(frames, grid, parts.ends, parts.radius, parts.colours)
         boxes.append(_boxes(parts, present))
         scale = torch.tensor([WIDTH, 1.0], device=device)
         joints.append(torch.where(present[:, None, None, None], parts.joints / scale, torch.nan))

@@ -2,8 +2,10 @@
 
 Trained on latents of rendered videos, two steps in three with one caption a video, one in three
 with a caption a region under DreamRunner's attention mask (zero-shot, two regions at once merge
-their characters). Held-out characters and motions are in no video and no caption it sees.
-Runs on every GPU of the machine, each with a batch of its own.
+their characters). Held-out characters and motions are in no video and no caption it sees. Some
+words for who and what are told as strange ones, a new random embedding each time, so that a word
+the model never met means "somebody" or "doing something" to it: that is what priors start from.
+A step is recorded as a CUDA graph. Runs on every GPU of the machine, each with a batch of its own.
 """
 
 import json
@@ -27,9 +29,12 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from transformers import T5Config, T5EncoderModel
 
+from miniature.cast import CHARACTERS, MOTIONS
 from miniature.conditioning import SLOTS, Conditioning, attention_bias, conditioning
 from miniature.optim import Average, MuonAdam, warm_then_linear
+from miniature.phrases import PERSON_NOUNS, THIRD_PERSON
 from miniature.recipes.vae import channels_last
+from miniature.replay import Replayed
 from miniature.run import Run
 from miniature.saving import half, load_state, save_state, seed_all
 from miniature.text import MAX_TOKENS, make_tokenizer
@@ -37,17 +42,19 @@ from miniature.world import NUM_FRAMES, SIZE_PX, Spec, render, sample_spec
 
 log = logging.getLogger("miniature.base")
 
-NUM_STEPS = 16_000
+NUM_STEPS = 30_000
 BATCH = 128
 """Videos a step on each GPU."""
 FIRST_VIDEOS = 8_192
 MAX_VIDEOS = 65_536
-REFRESH_EVERY = 40
+REFRESH_EVERY = 80
 LEARNING_RATE = 2e-3
 NUM_LEVELS = 50
 LEVEL_RATE = 0.02
 """How fast the running mean losses of the noise levels follow."""
 TEXT_DROPOUT = 0.1
+STRANGE_WORDS = 0.1
+"""Share of the words for characters and motions that are told as words nobody knows."""
 EMPTY_PLACES = 0.04
 """Share of videos without a puppet, so that "the forest" means the forest."""
 
@@ -218,9 +225,24 @@ class VideoModel(nn.Module):
         self.transformer.set_attn_processor(MaskedAttention())
         accept_any_text_length(self.transformer)
 
-    def forward(self, latents: Tensor, ids: Tensor, steps: Tensor, bias: Tensor | None) -> Tensor:
-        """latents (B, 13, 16, 12, 18), ids (B, 24) or (B, SLOTS, 24), steps (B,) -> velocity."""
-        text = self.text_encoder(ids.flatten(0, -2)).last_hidden_state
+    def forward(
+        self,
+        latents: Tensor,
+        ids: Tensor,
+        steps: Tensor,
+        bias: Tensor | None,
+        strange: Tensor | None = None,
+    ) -> Tensor:
+        """latents (B, 13, 16, 12, 18), ids (B, 24) or (B, SLOTS, 24), steps (B,) -> velocity.
+
+        Where `strange` (of the ids' shape) is true, the word is one of a new random embedding, as
+        T5 draws its own at first.
+        """
+        words = self.text_encoder.shared(ids.flatten(0, -2))
+        if strange is not None:
+            other = torch.randn_like(words)
+            words = torch.where(strange.flatten(0, -2)[..., None], other, words)
+        text = self.text_encoder(inputs_embeds=words).last_hidden_state
         text = text.reshape(len(latents), -1, text.shape[-1])
         velocity: Tensor = self.transformer(
             latents, text, steps, attention_kwargs={"region_bias": bias}
@@ -250,6 +272,16 @@ class Levels:
         return (losses * self._means.mean() / self._means[level]).mean()
 
 
+def names_of_acts(tokenizer: Any) -> Tensor:
+    """(V,) bool: the tokens that name a character or a motion."""
+    names = (*CHARACTERS, *PERSON_NOUNS, *MOTIONS, *THIRD_PERSON.values())
+    words = sorted({word for name in names for word in name.split()})
+    ids = tokenizer.convert_tokens_to_ids([f"▁{word}" for word in words])
+    named = torch.zeros(len(tokenizer), dtype=torch.bool)
+    named[ids] = True
+    return named
+
+
 class _Trainer:
     """One GPU's share of the training."""
 
@@ -268,14 +300,21 @@ class _Trainer:
             plain=("patch_embed", "proj_out", "shared", "embed", "norm", "relative"),
         )
         self.step = self.first_step = self._resume()
-        self.generator = torch.Generator().manual_seed(run.seed + 31 * self.step + rank)
+        torch.manual_seed(run.seed + 31 * self.step + rank)
         self.source = _Source(
             vae.eval(), self.device, 7919 * run.seed + 31 * self.step + rank, size
         )
         self.null = self.source.tokens([""])
+        self.named = names_of_acts(make_tokenizer()).to(self.device)
         self.average = Average(self.model.parameters(), decay=0.9995)
         self.alphas = make_scheduler().alphas_cumprod.float().to(self.device)
+        self.levels = Levels(self.device)
         self.batch = 2 if run.tiny else BATCH
+        self.filled = torch.zeros((), device=self.device)
+        self.loss = torch.zeros((), device=self.device)
+        record = self.kind == "cuda" and world == 1
+        self.whole = Replayed(lambda: self._learn(regions=False), record=record)
+        self.regions = Replayed(lambda: self._learn(regions=True), record=record)
         if self.kind == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
@@ -293,15 +332,13 @@ class _Trainer:
 
     def losses(self, *, regions: bool) -> tuple[Tensor, Tensor]:
         """Timesteps and v-prediction losses (B,) of one random batch."""
-        lib = self.source.library
-        filled = min(lib.count, len(lib.latents))
-        rows = torch.randint(filled, (self.batch,), generator=self.generator).to(self.device)
+        lib, device = self.source.library, self.device
+        rows = (torch.rand(self.batch, device=device) * self.filled).long()
         clean = lib.latents[rows].float()
-        even = (
-            torch.arange(self.batch) + torch.rand(self.batch, generator=self.generator)
-        ) / self.batch
-        steps = (even * 1000).long().clamp(max=999).to(self.device)
-        noise = torch.randn(clean.shape, device=self.device)
+        places = torch.arange(self.batch, device=device)
+        even = (places + torch.rand(self.batch, device=device)) / self.batch
+        steps = (even * 1000).long().clamp(max=999)
+        noise = torch.randn(clean.shape, device=device)
         a = self.alphas[steps].sqrt().view(-1, 1, 1, 1, 1)
         s = (1 - self.alphas[steps]).sqrt().view(-1, 1, 1, 1, 1)
         bias = None
@@ -310,11 +347,27 @@ class _Trainer:
             bias = attention_bias(lib.owned[rows], MAX_TOKENS, torch.bfloat16)
         else:
             ids = lib.captions[rows]
-            dropped = torch.rand(self.batch, 1, device=self.device) < TEXT_DROPOUT
+            dropped = torch.rand(self.batch, 1, device=device) < TEXT_DROPOUT
             ids = torch.where(dropped, self.null, ids)
-        with torch.autocast(self.kind, torch.bfloat16):
-            velocity = self.model(a * clean + s * noise, ids, steps, bias)
+        strange = self.named[ids] & (torch.rand(ids.shape, device=device) < STRANGE_WORDS)
+        # Casts are not kept: kept ones would outlive the step that a graph records.
+        with torch.autocast(self.kind, torch.bfloat16, cache_enabled=False):
+            velocity = self.model(a * clean + s * noise, ids, steps, bias, strange)
         return steps, (velocity.float() - (a * noise - s * clean)).square().mean((1, 2, 3, 4))
+
+    def _learn(self, *, regions: bool) -> None:
+        """One step at the rate that is set; its loss is left in `loss`."""
+        timesteps, losses = self.losses(regions=regions)
+        self.levels.balance(timesteps, losses).backward()  # type: ignore[no-untyped-call]
+        self._share_gradients()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.apply()
+        self.loss.copy_(losses.detach().mean())
+
+    def _extend(self, count: int) -> None:
+        self.source.extend(count)
+        lib = self.source.library
+        self.filled.fill_(min(lib.count, len(lib.latents)))
 
     def _share_gradients(self) -> None:
         if self.world == 1:
@@ -333,24 +386,21 @@ class _Trainer:
         start = time.monotonic()
         first = 4 if self.run.tiny else FIRST_VIDEOS // self.world
         for _ in range(max(1, first // 64)):
-            self.source.extend(min(64, first))
+            self._extend(min(64, first))
         log.info("%d videos after %.0f s", self.source.library.count, time.monotonic() - start)
         steps = self.step + 4 if self.run.tiny else NUM_STEPS
-        spent, levels = 0.0, Levels(self.device)
+        spent = 0.0
         while self.step < steps and spent < 1:
             if self.step % REFRESH_EVERY == REFRESH_EVERY - 1:
-                self.source.extend(64)
-            timesteps, losses = self.losses(regions=self.step % 3 == 2)
-            levels.balance(timesteps, losses).backward()  # type: ignore[no-untyped-call]
-            self._share_gradients()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                self._extend(64)
             spent = self._spent(start)
             done = self.run.done(self.first_step, self.step, steps, spent)
-            self.optimiser.step(warm_then_linear(done))
+            self.optimiser.set_rate(warm_then_linear(done))
+            (self.regions if self.step % 3 == 2 else self.whole)()
             self.average.update()
             self.step += 1
             if self.step % 200 == 0:
-                loss = losses.mean().item()
+                loss = self.loss.item()
                 log.info("step %d loss %.4f %.0f s", self.step, loss, time.monotonic() - start)
         if not self.run.pause:
             self.average.swap()
@@ -376,8 +426,8 @@ class _Trainer:
         count = 4 if self.run.tiny else 256
         self.source = _Source(self.source._vae, self.device, 104_729 + self.run.seed, count)
         for _ in range(max(1, count // 64)):
-            self.source.extend(min(64, count))
-        self.generator.manual_seed(0)
+            self._extend(min(64, count))
+        torch.manual_seed(0)
         losses = [self.losses(regions=regions)[1].mean().item() for regions in (False, True)]
         return sum(losses) / len(losses)
 

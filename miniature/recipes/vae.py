@@ -3,10 +3,10 @@
 Trained as it works: on whole frames, chunk after chunk of whole videos, each with the frames cached
 from the one before (without gradients through them). What follows the first chunk meets cached
 frames and other group norms: trained on first chunks alone it decodes later ones 8 dB worse, on
-the first two 2 dB worse from the third on. The last steps are the decoder's alone: the encoder is
-done long before it, and latents that no longer move let the video model train meanwhile. It sees
-every character and motion (an autoencoder is no prior: what is held out is held out of the
-transformer).
+the first two 2 dB worse from the third on. Steps are small and many, recorded as CUDA graphs.
+Towards the end the loss turns from absolute to squared error, which PSNR counts, and the latents'
+noise shrinks, of which the video model's have none. It sees every character and motion (an
+autoencoder is no prior: what is held out is held out of the transformer).
 """
 
 import logging
@@ -22,22 +22,28 @@ from torch import Tensor, nn
 
 from miniature.cast import CHARACTERS, MOTIONS, PERSON
 from miniature.optim import Average, MuonAdam, warm_then_linear
+from miniature.replay import Replayed
 from miniature.run import Run
 from miniature.saving import half, load_state, save_state, seed_all
 from miniature.world import NUM_FRAMES, SIZE_PX, render, sample_spec
 
 log = logging.getLogger("miniature.vae")
 
-NUM_STEPS = 12_000
-DECODER_FROM = 6_800
-"""From this step on the encoder is fixed."""
-BATCH = 16
+NUM_STEPS = 24_000
+BATCH = 4
+GROUP = 64
+"""Videos rendered together."""
+REFRESH_EVERY = 128
 CHUNK_FRAMES = 8
 """The chunks `AutoencoderKLCogVideoX` works in: 9 frames (3 latent frames), then 8 (2) each."""
 LEARNING_RATE = 2e-3
 KL_WEIGHT = 3e-4
+LATE_FROM = 0.5
+"""Share of the run after which loss and noise begin to turn into what they are at its end."""
 LATE_NOISE = 0.5
-"""Share of the posterior's spread that the decoder alone trains under; sampled latents err too."""
+"""Share of the posterior's spread that is drawn at the end."""
+LATE_ABSOLUTE = 0.25
+"""Weight of the absolute error at the end; one before."""
 EVERYONE = (*CHARACTERS, PERSON)
 
 
@@ -57,6 +63,33 @@ def make_vae() -> AutoencoderKLCogVideoX:
     )
 
 
+class _GroupNorm(nn.GroupNorm):
+    """A group norm that leaves the memory layout as it is, of statistics summed by channel.
+
+    torch's own writes its result channels first, and every convolution after it must copy it back.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, T, H, W), any floats; as `nn.GroupNorm`, in fp32."""
+        full = x.float()
+        sums = torch.stack([full.mean((2, 3, 4)), full.square().mean((2, 3, 4))])
+        mean, square = sums.view(2, len(x), self.num_groups, -1).mean(-1, keepdim=True)
+        spread = (square - mean.square() + self.eps).rsqrt()
+        wide = (-1, -1, x.shape[1] // self.num_groups)
+        scale = spread.expand(wide).flatten(1) * self.weight
+        shift = self.bias - mean.expand(wide).flatten(1) * scale
+        shape = (*scale.shape, 1, 1, 1)
+        normal: Tensor = full * scale.view(shape) + shift.view(shape)
+        return normal.to(x.dtype)
+
+
+def keep_layout(vae: AutoencoderKLCogVideoX) -> None:
+    """Let the group norms keep the layout of `channels_last`, for compiled training."""
+    for module in vae.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__class__ = _GroupNorm
+
+
 def channels_last(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
     """The same autoencoder, its kernels laid out as GPUs convolve them fastest."""
     for module in vae.modules():
@@ -71,10 +104,10 @@ Cache = dict[str, Any] | None
 
 
 def _detached(cache: Any) -> Any:
-    """The same nested cache, cut off from its graph."""
+    """The same nested cache, cut off from its graph; the last two frames are all that is read."""
     if isinstance(cache, dict):
         return {name: _detached(part) for name, part in cache.items()}
-    return cache if cache is None else cache.detach()
+    return cache if cache is None else cache.detach()[:, :, -2:]
 
 
 class Objective(nn.Module):
@@ -85,13 +118,14 @@ class Objective(nn.Module):
         self.vae = vae
 
     def forward(
-        self, pixels: Tensor, noise: Tensor, seen: Cache, drawn: Cache
+        self, pixels: Tensor, noise: Tensor, late: Tensor, seen: Cache, drawn: Cache
     ) -> tuple[Tensor, Tensor, Cache, Cache]:
         """Loss, squared error, and the two halves' caches after this chunk.
 
         Args:
             pixels: (B, 3, 9 or 8, H, W) in [-1, 1].
             noise: (B, 16, 3 or 2, H / 8, W / 8).
+            late: how far loss and noise have turned, 0-1.
             seen: the encoder's cache after the chunk before; None at a video's start.
             drawn: the decoder's.
         """
@@ -99,29 +133,14 @@ class Objective(nn.Module):
         mean, log_variance = moments.float().chunk(2, dim=1)
         log_variance = log_variance.clamp(-30, 20)
         kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
-        latents = mean + (0.5 * log_variance).exp() * noise
+        spread = torch.lerp(torch.ones_like(late), torch.full_like(late, LATE_NOISE), late)
+        latents = mean + spread * (0.5 * log_variance).exp() * noise
         decoded, drawn = self.vae.decoder(latents, conv_cache=drawn)
         error = decoded.float() - pixels
         squared = error.square().mean()
-        loss = error.abs().mean() + 10 * squared + KL_WEIGHT * kl
+        absolute = 1 - (1 - LATE_ABSOLUTE) * late
+        loss = absolute * error.abs().mean() + 10 * squared + KL_WEIGHT * kl
         return loss, squared, _detached(seen), _detached(drawn)
-
-
-class DecoderObjective(Objective):
-    """Reconstruction alone, from latents of an encoder that stays as it is."""
-
-    def forward(
-        self, pixels: Tensor, noise: Tensor, seen: Cache, drawn: Cache
-    ) -> tuple[Tensor, Tensor, Cache, Cache]:
-        """As `Objective.forward`; the squared error weighs more, as PSNR does."""
-        with torch.no_grad():
-            moments, seen = self.vae.encoder(pixels, conv_cache=seen)
-            mean, log_variance = moments.float().chunk(2, dim=1)
-            latents = mean + LATE_NOISE * (0.5 * log_variance.clamp(-30, 20)).exp() * noise
-        decoded, drawn = self.vae.decoder(latents, conv_cache=drawn)
-        error = decoded.float() - pixels
-        squared = error.square().mean()
-        return 0.25 * error.abs().mean() + 10 * squared, squared, seen, _detached(drawn)
 
 
 class _Pool:
@@ -130,7 +149,7 @@ class _Pool:
     def __init__(self, run: Run, size: int) -> None:
         self._rng = random.Random(run.seed)
         self._device, self._tiny = run.device, run.tiny
-        self._videos = torch.cat([self._render(16) for _ in range(size // 16)])
+        self._videos = torch.cat([self._render(GROUP) for _ in range(size // GROUP)])
         self._next = 0
 
     def _render(self, count: int) -> Tensor:
@@ -138,34 +157,15 @@ class _Pool:
         return (render(specs, device=self._device).frames * 255).round().byte()
 
     def refresh(self) -> None:
-        """Replace the oldest sixteen videos."""
-        self._videos[self._next : self._next + 16] = self._render(16)
-        self._next = (self._next + 16) % len(self._videos)
+        """Replace the oldest group of videos."""
+        self._videos[self._next : self._next + GROUP] = self._render(GROUP)
+        self._next = (self._next + GROUP) % len(self._videos)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """(B, F, 3, H, W) bytes: random whole videos."""
         size = 2 if self._tiny else BATCH
         rows = torch.randint(len(self._videos), (size,), generator=generator)
         return self._videos[rows.to(self._device)]
-
-
-class _Stream:
-    """Chunks of random videos, each video's one after another, with the caches between them."""
-
-    def __init__(self, pool: _Pool, generator: torch.Generator) -> None:
-        self._pool, self._generator = pool, generator
-        self._videos = torch.empty(0)
-        self._start = NUM_FRAMES
-        self.caches: tuple[Cache, Cache] = (None, None)
-
-    def next_chunk(self) -> Tensor:
-        """The next eight frames of the videos under way, or the first nine of new ones."""
-        if self._start == NUM_FRAMES:
-            self._videos, self._start = self._pool.draw(self._generator), 0
-            self.caches = (None, None)
-        end = self._start + CHUNK_FRAMES + (self._start == 0)
-        chunk, self._start = self._videos[:, self._start : end], end
-        return _pixels(chunk)
 
 
 def _pixels(frames: Tensor) -> Tensor:
@@ -200,44 +200,109 @@ def _save(vae: AutoencoderKLCogVideoX, folder: Path, scaling_factor: float) -> N
     half_vae.save_pretrained(folder)
 
 
+class _Chunks:
+    """Steps over the chunks of random videos, each video's one after another."""
+
+    def __init__(
+        self, run: Run, vae: AutoencoderKLCogVideoX, optimiser: MuonAdam, pool: _Pool
+    ) -> None:
+        self._vae, self._optimiser, self._pool = vae, optimiser, pool
+        self._device = run.device
+        on_gpu = run.device == "cuda"
+        objective = Objective(vae)
+        self._eager = objective
+        self._work: nn.Module = (
+            torch.compile(objective, dynamic=False) if on_gpu else objective  # type: ignore[assignment]
+        )
+        self._videos = pool.draw(torch.Generator().manual_seed(0))
+        self._start = NUM_FRAMES
+        self._opening = _pixels(self._videos[:, : CHUNK_FRAMES + 1])
+        self._chunk = _pixels(self._videos[:, :CHUNK_FRAMES])
+        self._caches: tuple[Cache, Cache] | None = None
+        self.late = torch.zeros((), device=run.device)
+        self.squared = torch.zeros((), device=run.device)
+        # Five chunks in six have the later shape; compiling the first's too takes minutes more.
+        self._first = Replayed(self._learn_first, record=on_gpu)
+        self._later = Replayed(self._learn_later, record=on_gpu)
+
+    def step(self, generator: torch.Generator) -> None:
+        """Learn from the next eight frames of the videos under way, or new ones' first nine."""
+        if self._start == NUM_FRAMES:
+            self._videos, self._start = self._pool.draw(generator), CHUNK_FRAMES + 1
+            self._opening.copy_(_pixels(self._videos[:, : self._start]))
+            self._first()
+            return
+        end = self._start + CHUNK_FRAMES
+        self._chunk.copy_(_pixels(self._videos[:, self._start : end]))
+        self._start = end
+        self._later()
+
+    def _learn_first(self) -> None:
+        caches = self._learn(self._eager, self._opening, None, None)
+        if self._caches is None:
+            self._caches = caches
+        else:
+            _copy_into(self._caches, caches)
+
+    def _learn_later(self) -> None:
+        assert self._caches is not None
+        _copy_into(self._caches, self._learn(self._work, self._chunk, *self._caches))
+
+    def _learn(
+        self, work: nn.Module, pixels: Tensor, seen: Cache, drawn: Cache
+    ) -> tuple[Cache, Cache]:
+        shape = (len(pixels), 16, (pixels.shape[2] + 3) // 4, *(s // 8 for s in SIZE_PX))
+        noise = torch.randn(shape, device=self._device)
+        # Casts are not kept: kept ones would outlive the step that a graph records.
+        with torch.autocast(self._device, torch.bfloat16, cache_enabled=False):
+            loss, squared, seen, drawn = work(pixels, noise, self.late, seen, drawn)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._vae.parameters(), 1.0)
+        self._optimiser.apply()
+        self.squared.copy_(squared.detach())
+        return seen, drawn
+
+
+def _copy_into(target: Any, source: Any) -> None:
+    """Copy every tensor of a nest into its place in another."""
+    if isinstance(target, Tensor):
+        target.copy_(source)
+    elif isinstance(target, dict):
+        for name in target:
+            _copy_into(target[name], source[name])
+    elif isinstance(target, tuple):
+        for ours, theirs in zip(target, source, strict=True):
+            _copy_into(ours, theirs)
+
+
 def train(run: Run) -> dict[str, float]:
     """Train the autoencoder; bar: 33 dB on held-out videos."""
+    start = time.monotonic()
     generator = seed_all(run.seed)
-    pool_size, shown = (16, 1) if run.tiny else (512, 32)
+    pool_size, shown = (GROUP, 1) if run.tiny else (1024, 32)
     vae = make_vae().to(run.device)
-    on_gpu = run.device == "cuda"
-    if on_gpu:
+    if run.device == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-        channels_last(vae)
+        keep_layout(channels_last(vae))
     optimiser = _optimiser(vae)
     first = _resume(run, vae, optimiser)
-    steps = first + 5 if run.tiny else NUM_STEPS
+    steps = first + 8 if run.tiny else NUM_STEPS
     average = Average(vae.parameters())
     pool = _Pool(run, pool_size)
-    stream = _Stream(pool, generator)
-    eager, compiled = _objectives(vae, run, first)
-    start, step = time.monotonic(), first
+    chunks = _Chunks(run, vae, optimiser, pool)
+    step = first
     for step in range(first, steps):
-        if step == DECODER_FROM and step > first:
-            eager, compiled = _objectives(vae, run, step)
-        if step % 8 == 7:
+        if step % REFRESH_EVERY == REFRESH_EVERY - 1:
             pool.refresh()
-        pixels = stream.next_chunk()
-        # Five chunks in six have the later shape; compiling the first's too takes a minute more.
-        work = eager if stream.caches[0] is None else compiled
-        latent_shape = (len(pixels), 16, (pixels.shape[2] + 3) // 4, *(s // 8 for s in SIZE_PX))
-        noise = torch.randn(latent_shape, device=run.device)
-        with torch.autocast(run.device, torch.bfloat16):
-            loss, squared, *caches = work(pixels, noise, *stream.caches)
-        stream.caches = (caches[0], caches[1])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         spent = (time.monotonic() - start) / (60 * run.minutes)
-        optimiser.step(warm_then_linear(run.done(first, step, steps, spent)))
+        done = run.done(first, step, steps, spent)
+        optimiser.set_rate(warm_then_linear(done))
+        chunks.late.fill_(max(0.0, done - LATE_FROM) / (1 - LATE_FROM))
+        chunks.step(generator)
         average.update()
-        if step % 250 == 0:
-            db = -10 * math.log10(squared.item() / 4)
+        if step % 500 == 0:
+            db = -10 * math.log10(chunks.squared.item() / 4)
             log.info("step %d of %d: %.2f dB, %.0f s", step, steps, db, time.monotonic() - start)
         if spent >= 1:
             break
@@ -248,16 +313,6 @@ def train(run: Run) -> dict[str, float]:
     save_state(run.state, "vae_optimiser", optimiser.state() | {"step": torch.tensor(step + 1)})
     _save(vae, run.out / "vae", 1.0 / deviation)
     return {"psnr_db": db, "latent_mean": mean, "latent_std": deviation, "steps": step + 1.0}
-
-
-def _objectives(vae: AutoencoderKLCogVideoX, run: Run, step: int) -> tuple[nn.Module, nn.Module]:
-    """What is trained from this step on, as it is and compiled."""
-    late = step >= DECODER_FROM
-    vae.encoder.requires_grad_(not late)
-    objective = DecoderObjective(vae) if late else Objective(vae)
-    if run.device != "cuda":
-        return objective, objective
-    return objective, torch.compile(objective, dynamic=False)  # type: ignore[return-value]
 
 
 def _optimiser(vae: AutoencoderKLCogVideoX) -> MuonAdam:

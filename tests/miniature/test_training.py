@@ -17,8 +17,9 @@ from miniature.conditioning import (
     conditioning,
 )
 from miniature.optim import Average, MuonAdam, orthogonalise, warm_then_linear
-from miniature.recipes.base import Levels
-from miniature.recipes.vae import Objective, make_vae
+from miniature.recipes.base import Levels, VideoModel, names_of_acts
+from miniature.recipes.vae import Objective, keep_layout, make_vae
+from miniature.replay import Replayed
 from miniature.saving import load_state, save_state
 from miniature.text import MAX_TOKENS, SUBJECT_TOKENS, make_tokenizer
 from miniature.world import Puppet, Spec, render
@@ -149,7 +150,7 @@ def test_the_autoencoder_learns_in_the_chunks_it_works_in() -> None:
             latent_frames = (length + 3) // 4
             chunk = video[:, :, start : start + length]
             noise = torch.zeros(1, 16, latent_frames, 4, 6)
-            _, squared, *later = Objective(vae)(chunk, noise, *caches)
+            _, squared, *later = Objective(vae)(chunk, noise, torch.tensor(0.0), *caches)
             errors.append(squared.item() * length)
             caches, start = (later[0], later[1]), start + length
     assert sum(errors) / 25 == pytest.approx((whole - video).square().mean().item(), rel=1e-4)
@@ -158,7 +159,8 @@ def test_the_autoencoder_learns_in_the_chunks_it_works_in() -> None:
 def test_caches_carry_no_gradients() -> None:
     vae = make_vae()
     noise = torch.zeros(1, 16, 3, 4, 6)
-    _, _, seen, drawn = Objective(vae)(torch.zeros(1, 3, 9, 32, 48), noise, None, None)
+    first = (torch.zeros(1, 3, 9, 32, 48), noise, torch.tensor(0.0))
+    _, _, seen, drawn = Objective(vae)(*first, None, None)
 
     def tensors(cache: object) -> list[torch.Tensor]:
         if isinstance(cache, dict):
@@ -202,3 +204,75 @@ def test_what_has_no_gradient_stays() -> None:
     for _ in range(3):
         _descend(model, optimiser, x, y)
     assert torch.equal(frozen, before)
+
+
+def test_names_of_acts_are_marked_and_nothing_else() -> None:
+    tokenizer = make_tokenizer()
+    ids = tokenizer("a witch is bowing slowly in the forest").input_ids
+    marked = names_of_acts(tokenizer)[ids].tolist()
+    assert marked == [False, True, False, True, *[False] * 5]
+
+
+def test_a_strange_word_is_new_each_time_and_only_where_it_is() -> None:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    model = VideoModel(len(tokenizer)).eval()
+    heard = []
+    model.text_encoder.register_forward_pre_hook(
+        lambda _, args, kwargs: heard.append(kwargs["inputs_embeds"]), with_kwargs=True
+    )
+    ids = torch.tensor([tokenizer("a witch is waving", padding="max_length").input_ids])
+    strange = torch.zeros_like(ids, dtype=torch.bool)
+    strange[0, 1] = True
+    latents, step = torch.zeros(1, 13, 16, 12, 18), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        for where in (None, strange, strange):
+            model(latents, ids, step, None, where)
+    plain, one, two = heard
+    assert torch.equal(one[0, 2:], plain[0, 2:])
+    assert torch.equal(one[0, 0], plain[0, 0])
+    assert not torch.allclose(one[0, 1], plain[0, 1])
+    assert not torch.allclose(one[0, 1], two[0, 1])
+
+
+def test_a_step_on_a_cpu_is_simply_called() -> None:
+    calls: list[int] = []
+    step = Replayed(lambda: calls.append(1), record=False)
+    for _ in range(5):
+        step()
+    assert len(calls) == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_step_learns_as_a_called_one() -> None:
+    def learned(*, record: bool) -> torch.Tensor:
+        model, x, y = (part.cuda() for part in _regression(0))
+        optimiser = MuonAdam(model.named_parameters(), lr=0.05)
+
+        def work() -> None:
+            (model(x) - y).square().mean().backward()
+            optimiser.apply()
+
+        step = Replayed(work, record=record)
+        for i in range(20):
+            optimiser.set_rate(1 - i / 20)
+            step()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.allclose(learned(record=True), learned(record=False), atol=1e-4)
+
+
+def test_norms_that_keep_the_layout_are_the_same_norms() -> None:
+    torch.manual_seed(0)
+    vae = make_vae().eval()
+    for parameter in vae.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    first = (torch.rand(1, 3, 9, 32, 48), torch.randn(1, 16, 3, 4, 6), torch.tensor(0.3))
+    with torch.no_grad():
+        plain = Objective(vae)(*first, None, None)[0]
+        keep_layout(vae)
+        kept = Objective(vae)(*first, None, None)[0]
+    assert kept.item() == pytest.approx(plain.item(), rel=1e-5)
+    norms = [module for module in vae.modules() if isinstance(module, nn.GroupNorm)]
+    assert norms
+    assert all(type(norm) is not nn.GroupNorm for norm in norms), "or the test tests nothing"

@@ -114,3 +114,11 @@ def test_captions_name_who_does_what_where() -> None:
     spec = _spec("skating", "alien")
     assert caption(spec) == "an alien is skating in the park"
     assert caption(Spec(place="cave", seed=0, puppets=())) == "the cave"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_paints_what_a_cpu_paints() -> None:
+    rng = random.Random(0)
+    specs = [sample_spec(rng) for _ in range(8)]
+    ours, theirs = render(specs, device="cuda").frames.cpu(), render(specs).frames
+    assert (ours - theirs).abs().max() < 1e-3
