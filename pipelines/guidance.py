@@ -169,7 +169,14 @@ def guided_velocity(
         stack.enter_context(fastest_attention())
         for stage in {id(here): here, id(there): there}.values():
             stack.enter_context(region_tokens(stage.backbone.transformer, stage.layout))
-        pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="guidance"))
+        pool = ThreadPoolExecutor(
+            1,
+            thread_name_prefix="guidance",
+            # A thread has its own number of them, and sums follow it.
+            initializer=torch.set_num_threads,
+            initargs=(torch.get_num_threads(),),
+        )
+        stack.enter_context(pool)
         yield GuidedVelocity((here, here.conditional(text)), free, options.guidance, pool)
 
 

@@ -94,6 +94,19 @@ def test_with_adapters_equals_the_formula_by_dense_attention(tiny_backbone, chan
     assert (found - plain).norm() >= 1e-2 * plain.norm()
 
 
+def test_a_helper_computes_with_as_many_threads(tiny_backbone):
+    """Or sums are taken in another order, and a scene depends on who helped."""
+    conditions, adapters = scene(tiny_backbone)
+    helper, before = tiny_backbone.twin("cpu"), torch.get_num_threads()
+    try:
+        for num_threads in (1, 2, 3):
+            torch.set_num_threads(num_threads)
+            with guided_velocity(tiny_backbone, conditions, adapters, OPTIONS, helper) as velocity:
+                assert velocity.pool.submit(torch.get_num_threads).result() == num_threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_helper_changes_nothing(tiny_backbone):
     conditions, adapters = scene(tiny_backbone)
     alone = velocity_of(tiny_backbone, conditions, adapters)
