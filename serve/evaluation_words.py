@@ -35,6 +35,7 @@ def as_data(
         "stories": [
             {
                 "film": story.film,
+                "file": story.file,
                 "topic": story.topic,
                 "scenes": [_scene(scene) for scene in story.scenes],
                 "means": _means(story.means),
