@@ -141,6 +141,8 @@ def test_a_page_needs_no_other_file_and_hides_no_scene(call, film, tmp_path):
         assert page.count(f"&ensp;{place}</h3>") == 1
     for words in ("Definitions", "astronaut", "kicking", "A pirate is bowing in the forest."):
         assert words in page
+    assert page.count("Read in the boxes: ") == 2
+    assert "astronaut waving: " in page
     assert "BT.601" in page
     assert "Two & a day" in out
     assert "BT.601" in out
