@@ -145,6 +145,9 @@ def test_a_page_needs_no_other_file_and_hides_no_scene(call, film, tmp_path):
     assert "astronaut waving: " in page
     assert "BT.601" in page
     assert "Two & a day" in out
+    tables = out.partition("Tables print")[0]
+    for head in ("character", "transition", "ViCLIP", "binding"):
+        assert head in tables, "no head of a column is cut"
     assert "BT.601" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dreamrunner", "page.html"]
 
