@@ -19,7 +19,7 @@ class Share(Record):
     cpus: float = Field(default=1.0, ge=0)
     """Ray CPUs a worker."""
     gpus: float = Field(default=0.0, ge=0)
-    """Ray GPUs a worker."""
+    """Ray GPUs a worker. A renderer of two shares each scene out between them."""
     runs_on: Literal["cpu", "cuda"] | None = None
     """Where its models run; if left out, on CUDA where it has GPUs."""
     threads: int = Field(default=1, ge=1, le=256)
@@ -32,6 +32,13 @@ class Share(Record):
     @property
     def device(self) -> str:
         return self.runs_on or ("cuda" if self.gpus > 0 else "cpu")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Every device of a worker; a worker of whole GPUs sees its own, from 0 on."""
+        if self.device != "cuda":
+            return (self.device,)
+        return tuple(f"cuda:{i}" for i in range(max(1, int(self.gpus))))
 
     @property
     def ray_options(self) -> dict[str, Any]:

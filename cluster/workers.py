@@ -69,7 +69,7 @@ def maker_for(role: Role, share: Share) -> Maker:
     if role == "renderer":
         from cluster.renderers import SceneRenderer
 
-        return SceneRenderer(share.device)
+        return SceneRenderer(share.devices)
     if role == "library":
         from cluster.library import Librarian
 

@@ -129,7 +129,7 @@ def attention_bias(owned: Tensor, text_length: int, dtype: torch.dtype) -> Tenso
     wide = owned.repeat_interleave(text_length, 1)
     sees[:, :text, text:] = wide
     sees[:, text:, :text] = wide.mT
-    sees[:, text:, text:] = True
+    sees[:, text:, text:].fill_(True)
     # Rows start at multiples of 16 numbers, so that fused attention takes the mask as it is.
     length = text + visual
     rows = torch.zeros(batch, length, -(-length // 16) * 16, dtype=dtype, device=owned.device)

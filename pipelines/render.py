@@ -34,6 +34,8 @@ class RenderOptions(GuidanceOptions):
     motion_scale: float = 1.0
     """How strongly motion priors act; 1 as they were learned."""
     subject_scale: float = 1.0
+    compiled: bool = False
+    """Compile transformer and decoder on first use; worth its minutes at CogVideoX's own size."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1 or self.guidance < 1:

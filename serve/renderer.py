@@ -95,7 +95,7 @@ class Renderer(StepReplica):
         from serve.renderer_metrics import AdapterMeter
 
         mine = Share.model_validate(share)
-        renderer = SceneRenderer(mine.device, Shelf(watch=AdapterMeter().show))
+        renderer = SceneRenderer(mine.devices, Shelf(watch=AdapterMeter().show))
         super().__init__(Worker(mine, store_uri, work_dir, {"renderer": renderer}))
 
 

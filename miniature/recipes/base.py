@@ -45,7 +45,7 @@ log = logging.getLogger("miniature.base")
 NUM_STEPS = 30_000
 BATCH = 128
 """Videos a step on each GPU."""
-FIRST_VIDEOS = 8_192
+FIRST_VIDEOS = 4_096
 MAX_VIDEOS = 65_536
 REFRESH_EVERY = 80
 LEARNING_RATE = 2e-3

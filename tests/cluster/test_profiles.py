@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from cluster.locate import find_model, video_shape
 from cluster.profiles import CHECKOUT, ProfileError, load_profile, shipped_profiles
+from cluster.resources import Share
 from cluster.workdir import WorkDir
 from miniature.cast import BASE_MOTIONS, MOTIONS, PLACES
 from pipelines.planner import PlannerOptions
@@ -154,3 +155,16 @@ def test_a_role_is_set_apart_where_it_shares_a_pool():
         }
     )
     assert taken.apart("planner").roles["planner"] == "planner alone"
+
+
+@pytest.mark.parametrize(
+    ("share", "devices"),
+    [
+        ({}, ("cpu",)),
+        ({"gpus": 0.25}, ("cuda:0",)),
+        ({"gpus": 2}, ("cuda:0", "cuda:1")),
+        ({"gpus": 1, "runs_on": "cpu"}, ("cpu",)),
+    ],
+)
+def test_a_worker_sees_the_devices_it_was_given(share, devices):
+    assert Share(**share).devices == devices

@@ -152,7 +152,7 @@ def test_a_scene_is_the_same_with_and_without_a_shelf_and_from_no_disk(tmp_path,
     bowing, kicking = studio.learn("bowing"), studio.learn("kicking")
     useless = studio.learn("walking", usable=False)
     shelf = Shelf()
-    with_shelf, without = SceneRenderer("cpu", shelf), SceneRenderer("cpu", Shelf(0))
+    with_shelf, without = SceneRenderer(["cpu"], shelf), SceneRenderer(["cpu"], Shelf(0))
     first = studio.render(with_shelf, "bowing", bowing, useless)
     assert first == studio.render(without, "bowing", bowing, useless)
     assert first != studio.render(without, "bowing", kicking)
@@ -166,3 +166,14 @@ def test_a_scene_is_the_same_with_and_without_a_shelf_and_from_no_disk(tmp_path,
     assert (shelf.counts.loads, shelf.counts.evictions) == (3, 0)
     with pytest.raises(FileNotFoundError):
         studio.render(without, "bowing", bowing)
+
+
+def test_two_devices_share_a_scene_and_make_the_same_one(tmp_path, backbone):
+    studio = Studio(tmp_path, backbone)
+    bowing = studio.learn("bowing")
+    alone, shared = SceneRenderer(["cpu"]), SceneRenderer(["cpu", "cpu"])
+    first = studio.render(alone, "bowing", bowing)
+    assert studio.render(shared, "bowing", bowing) == first
+    twin = shared._backbone.twin("cpu")
+    assert studio.render(shared, "bowing", bowing) == first
+    assert shared._backbone.twin("cpu") is twin, "made once"
