@@ -1,9 +1,10 @@
-"""Directs one film on this machine: holds the work folder, runs the durable flow on a crew.
+"""Directs films on this machine: holds the work folder, runs the durable flow on a crew.
 
-A film that is all there is given at once: no database is opened and no Ray started for it.
+Films that are all there are given at once: no database is opened and no Ray started for them.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import Crew, Watch
@@ -15,25 +16,29 @@ from cluster.seats import ActorSeat, Hire
 from cluster.workdir import WorkDir
 
 
-async def direct(order: Order, *, work: WorkDir, resources: Resources, watch: Watch) -> Artifact:
-    """Make the film, going on wherever an earlier try in this folder ended.
+async def direct(
+    orders: Sequence[Order], *, work: WorkDir, resources: Resources, watch: Watch
+) -> list[Artifact]:
+    """Make the films side by side, going on wherever an earlier try in this folder ended; what
+    several of them need is made once.
 
-    Cancelling the task stops the work within one unit of it; what is finished stays.
+    Cancelling the task stops the work within one unit of it, and so does the failure of a film;
+    what is finished stays.
 
     Raises:
         BusyError: another command is at work in the folder.
         StepError: a step failed; its message says which and why.
     """
     store = LocalStore(work.artifacts)
-    outlook = await look_ahead(store, order)
-    if outlook.film is not None:
-        return outlook.film
+    found = [(await look_ahead(store, order)).film for order in orders]
+    if None not in found:
+        return [film for film in found if film is not None]
     with work.locked():
         end_leftovers(work)
         ray = LocalRay(work, resources.machine)
         crew = Crew(work, store, resources, actors(ray, store, work), watch)
         try:
-            return await _durably(order, work=work, store=store, crew=crew)
+            return await _durably(orders, work=work, store=store, crew=crew)
         finally:
             crew.close()
             ray.stop()
@@ -48,16 +53,22 @@ def actors(ray: LocalRay, store: LocalStore, work: WorkDir) -> Hire:
     return hire
 
 
-async def _durably(order: Order, *, work: WorkDir, store: LocalStore, crew: Crew) -> Artifact:
+async def _durably(
+    orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew
+) -> list[Artifact]:
     from cluster import durable  # DBOS takes a second to import, and a finished film needs none
 
     store.sweep()
-    durable.set_aside(work.flows, order, store.has)
+    durable.set_aside(work.flows, orders, store.has)
     durable.launch(durable.sqlite(work.flows), store, crew.run)
+    films = {str(order.artifact): asyncio.ensure_future(durable.film(order)) for order in orders}
     try:
-        return await durable.film(order)
-    except asyncio.CancelledError:
-        await durable.cancel(str(order.artifact))
+        made = dict(zip(films, await asyncio.gather(*films.values()), strict=True))
+        return [made[str(order.artifact)] for order in orders]
+    except BaseException:
+        for name in films:
+            await durable.cancel(name)
+        await asyncio.gather(*films.values(), return_exceptions=True)
         raise
     finally:
         durable.shut_down()

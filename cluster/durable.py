@@ -300,10 +300,10 @@ async def let_go(name: str) -> None:
         await engine.stop([flow for artifact, flow in orphans.items() if artifact not in begun])
 
 
-def set_aside(database: Path, order: Order, has: Callable[[Artifact], bool]) -> int:
-    """Before `launch`, forget every flow but this order's and what is done; say how many.
+def set_aside(database: Path, orders: Sequence[Order], has: Callable[[Artifact], bool]) -> int:
+    """Before `launch`, forget every flow but those of these orders and what is done; say how many.
 
-    An unfinished flow of this order stays, and goes on, unless a part of it failed, was
+    An unfinished flow of an order stays, and goes on, unless a part of it failed, was
     cancelled or has lost its artifact. Nothing made is lost: results are artifacts, and a flow
     that begins anew finds them.
     """
@@ -312,7 +312,8 @@ def set_aside(database: Path, order: Order, has: Callable[[Artifact], bool]) -> 
     client = open_client(sqlite(database))
     try:
         flows = client.list_workflows(load_input=False, load_output=False)
-        kept = still_good(flows, str(order.artifact), FLOW_VERSION, has)
+        films = [str(order.artifact) for order in orders]
+        kept = set().union(*(still_good(flows, film, FLOW_VERSION, has) for film in films))
         gone = [flow.workflow_id for flow in flows if flow.workflow_id not in kept]
         if gone:
             client.delete_workflows(gone)

@@ -1,7 +1,7 @@
 """How long something takes, from what there is to do and what a profile expects of each step."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.order import Order
@@ -77,11 +77,14 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}{'es' if name.endswith('ch') else 's'}"
 
 
-def estimate(order: Order, outlook: Outlook, profile: Profile) -> Estimate:
-    """What an order still needs; guessed as far as its plan is not written yet."""
-    counts = Counter(step.kind for step in outlook.missing)
-    done = Counter(step.kind for step in outlook.found)
-    for kind, whole in whole_film(order, outlook.plan).items():
+def estimate(orders: Sequence[Order], outlooks: Sequence[Outlook], profile: Profile) -> Estimate:
+    """What orders still need, each with its outlook; guessed as far as plans are not written yet.
+    What several need counts once."""
+    missing = {step.artifact: step.kind for outlook in outlooks for step in outlook.missing}
+    found = {step.artifact: step.kind for outlook in outlooks for step in outlook.found}
+    counts, done = Counter(missing.values()), Counter(found.values())
+    plans = [outlook.plan for outlook in outlooks]
+    for kind, whole in whole_films(orders, plans).items():
         counts[kind] = max(counts[kind], whole - done[kind])
     return _estimate(counts, profile)
 
@@ -118,3 +121,17 @@ def whole_film(order: Order, plan: StoryPlan | None) -> dict[str, int]:
         "scene": scenes,
         "film": 1,
     }
+
+
+def whole_films(orders: Sequence[Order], plans: Sequence[StoryPlan | None]) -> dict[str, int]:
+    """All steps of films, by kind; what several of them need counts once."""
+    whole: Counter[str] = Counter()
+    for order, plan in zip(orders, plans, strict=True):
+        whole.update(whole_film(order, plan))
+    planned = [(order, plan) for order, plan in zip(orders, plans, strict=True) if plan is not None]
+    motions = [name for order, plan in planned for name in order.motions_to_learn(plan)]
+    subjects = [s for order, plan in planned for s in order.subjects_to_learn(plan).values()]
+    again = Counter({kind: len(motions) - len(set(motions)) for kind in ("clips", "motion-prior")})
+    again["subject-prior"] = len(subjects) - len(set(subjects))
+    again |= Counter({kind: whole[kind] - 1 for kind in ("corpus", "index")})
+    return dict(whole - again)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.artifacts import Place, hash_path
-from cluster.profiles import CorpusSource, Profile
+from cluster.profiles import CorpusSource, JudgeSource, Profile
 from cluster.steps import StandingLibrary
 from cluster.studio import Corpus, Member, Models, Numbers, Studio
 from cluster.workdir import WorkDir
@@ -61,9 +61,8 @@ def find_model(role: str, profile: Profile, work: WorkDir) -> Place:
     A planner behind a server is what the server calls it. Raises `MissingError`.
     """
     name: str = getattr(profile.models, role)
-    path = Path(name)
-    if path.is_dir():
-        return Place(path=str(path.resolve()), content=_content(path.resolve(), work))
+    if (folder := Path(name)).is_dir():
+        return _place(folder, work)
     if snapshot := _hub_snapshot(name):
         return Place(path=str(snapshot), content=f"{name}@{snapshot.name}")
     if role == "planner" and profile.engine.startswith("http"):
@@ -71,6 +70,16 @@ def find_model(role: str, profile: Profile, work: WorkDir) -> Place:
     raise MissingError(
         f"the {role} model {name} is not on this machine; `dreamrunner doctor` says how to get it"
     )
+
+
+def find_judge(source: JudgeSource, work: WorkDir) -> Place:
+    """A judge's folder and content. Raises `MissingError`."""
+    if not (folder := Path(source.model)).is_dir():
+        raise MissingError(
+            f"the judge {source.model} is not on this machine; `dreamrunner doctor` says how to "
+            "get it"
+        )
+    return _place(folder, work)
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,10 @@ def _hub_snapshot(name: str) -> Path | None:
         return None
     snapshot = repo / "snapshots" / reference.read_text().strip()
     return snapshot if snapshot.is_dir() else None
+
+
+def _place(folder: Path, work: WorkDir) -> Place:
+    return Place(path=str(folder.resolve()), content=_content(folder.resolve(), work))
 
 
 def _content(folder: Path, work: WorkDir) -> str:

@@ -46,6 +46,15 @@ class ModelPaths(Record):
     """A transformers DINOv2 folder; it measures films and makes none."""
 
 
+class JudgeSource(Record):
+    """Who reads which character does which motion in a planned box, where somebody can."""
+
+    factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """A `pipelines.binding.JudgeFactory`, as ``module:name``."""
+    model: str
+    """Its folder."""
+
+
 class Defaults(Record):
     """What a command films when it is not told."""
 
@@ -102,6 +111,8 @@ class Profile(Record):
     """The word that stands before a learned character's phrase in captions."""
     prior_seed: Annotated[int, Field(ge=0)]
     render: Options
+    judge: JudgeSource | None = None
+    """It measures films and makes none."""
     fps: Annotated[float, Field(gt=0, le=60)]
     crf: Annotated[int, Field(ge=0, le=40)]
     resources: Resources
@@ -177,7 +188,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _placed(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Relative paths made absolute, where something lies there."""
     placed = dict(content)
-    for section, keys in {"models": None, "corpus": ("manifest", "sources")}.items():
+    sections = {"models": None, "corpus": ("manifest", "sources"), "judge": ("model",)}
+    for section, keys in sections.items():
         part = content.get(section)
         if isinstance(part, dict):
             chosen = {key: part[key] for key in (keys or part) if key in part}

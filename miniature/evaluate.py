@@ -22,11 +22,12 @@ from torch import Tensor
 
 from miniature.cast import BASE_CHARACTERS, BASE_MOTIONS, HELD_OUT_MOTIONS, PERSON, PLACES
 from miniature.conditioning import SLOTS, attention_bias, box_tokens
-from miniature.judge import Judge, Verdict, load_judge, read
+from miniature.judge import Judge, load_judge, read
 from miniature.recipes.base import VideoModel
 from miniature.text import MAX_TOKENS, make_tokenizer
 from miniature.train import CHECKPOINTS
 from miniature.world import article
+from pipelines.binding import Verdict
 
 log = logging.getLogger("miniature.evaluate")
 

@@ -5,7 +5,6 @@ that plans, retrieves or renders uses it, so it may say how well they did.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,21 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from miniature.cast import CHARACTERS, MOTIONS, PERSON
+from pipelines.binding import Verdict
 
 NAMES = (*CHARACTERS, PERSON)
 WINDOW = 24
 """Frames it looks at: three seconds, one motion."""
 CROP_PX = 64
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge saw, and how sure it was."""
-
-    character: str
-    motion: str
-    character_confidence: float
-    motion_confidence: float
 
 
 class _Block(nn.Module):

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from miniature.judge import WINDOW, Judge, load_judge, read
 from miniature.train import CHECKPOINTS
-from pipelines.plan import Scene, StoryPlan
+from pipelines.binding import acts
+from pipelines.plan import StoryPlan
 from pipelines.video import decode
 
 log = logging.getLogger("miniature.review")
@@ -41,45 +42,6 @@ class Finding:
         return self.character == self.seen_character, self.motion == self.seen_motion
 
 
-@dataclass(frozen=True)
-class _Act:
-    character: str
-    motion: str
-    key_frames: tuple[int, ...]
-    box: tuple[float, float, float, float]
-    """Around its boxes in all of these key frames."""
-
-
-def _acts(scene: Scene) -> list[_Act]:
-    acts: dict[tuple[str, str], list[tuple[int, tuple[float, float, float, float]]]] = {}
-    for number, key_frame in enumerate(scene.layout.key_frames):
-        for region in key_frame.regions:
-            if region.motion_id is not None:
-                box = (region.box.left, region.box.top, region.box.right, region.box.bottom)
-                acts.setdefault((region.entity, region.motion_id), []).append((number, box))
-    return [
-        _Act(
-            character,
-            motion,
-            tuple(number for number, _ in seen),
-            (
-                min(box[0] for _, box in seen),
-                min(box[1] for _, box in seen),
-                max(box[2] for _, box in seen),
-                max(box[3] for _, box in seen),
-            ),
-        )
-        for (character, motion), seen in acts.items()
-    ]
-
-
-def _window(act: _Act, num_frames: int, num_key_frames: int) -> slice:
-    """The judge's frames in the middle of the act."""
-    middle = (act.key_frames[0] + act.key_frames[-1] + 1) / 2 * num_frames / num_key_frames
-    start = min(max(round(middle - WINDOW / 2), 0), num_frames - WINDOW)
-    return slice(start, start + WINDOW)
-
-
 def review(judge: Judge, plan: StoryPlan, frames: Tensor) -> list[Finding]:
     """Judge every act of a film.
 
@@ -95,11 +57,11 @@ def review(judge: Judge, plan: StoryPlan, frames: Tensor) -> list[Finding]:
     for number, (scene, video) in enumerate(
         zip(plan.scenes, frames.chunk(len(plan.scenes)), strict=True), start=1
     ):
-        for act in _acts(scene):
-            clip = video[_window(act, len(video), len(scene.layout.key_frames))]
-            verdict = read(judge, clip[None], torch.tensor([act.box]))[0]
+        for act in acts(scene):
+            clip = video[act.window(len(video), len(scene.layout.key_frames), WINDOW)]
+            seen = read(judge, clip[None], torch.tensor([act.box.edges]))[0]
             findings.append(
-                Finding(number, act.character, act.motion, verdict.character, verdict.motion)
+                Finding(number, act.entity_id, act.motion_id, seen.character, seen.motion)
             )
     return findings
 

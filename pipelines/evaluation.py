@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers.utils import logging as transformers_log
 
+from pipelines.binding import Judge, SeenAct, binding_scores, judged
 from pipelines.encoders import ClipEncoder, DinoEncoder, Frames, Vectors
 from pipelines.metric_definitions import (
     CHARACTER_CLIP,
@@ -48,18 +49,28 @@ class Evaluator:
         viclip: ViClipEncoder,
         dino: DinoEncoder,
         known_as: Mapping[str, str],
+        judge: Judge | None = None,
     ) -> None:
         self._clip, self._viclip, self._dino = clip, viclip, dino
-        self._known_as = known_as
+        self._known_as, self._judge = known_as, judge
 
     @classmethod
     def load(
-        cls, *, clip: str, viclip: str, dino: str, known_as: Mapping[str, str], device: str = "cpu"
+        cls,
+        *,
+        clip: str,
+        viclip: str,
+        dino: str,
+        known_as: Mapping[str, str],
+        judge: Judge | None = None,
+        device: str = "cpu",
     ) -> "Evaluator":
         """Load the models from their folders.
 
         Args:
-            known_as: what reports call each model, by ``clip``, ``viclip`` and ``dino``.
+            known_as: what reports call each model, by ``clip``, ``viclip``, ``dino`` and
+                ``judge``.
+            judge: reads boxes; without one, what it would read is not measured.
 
         Raises:
             ValueError: a folder does not hold such a model.
@@ -71,6 +82,7 @@ class Evaluator:
                 ViClipEncoder.load(Path(viclip), device),
                 DinoEncoder.load(dino, device),
                 known_as,
+                judge,
             )
 
     @property
@@ -84,11 +96,19 @@ class Evaluator:
             "viclip": f"{how}: {resize[how]} to {config.image_px} px; mean and deviation of {how}",
             "dino": self._dino.preprocessing,
         }
+        frames = {"viclip": config.num_frames}
+        if self._judge is not None:
+            takes["judge"] = self._judge.preprocessing
+            frames["judge"] = self._judge.num_frames
         instruments = {
-            role: Instrument(model=self._known_as[role], preprocessing=preprocessing)
+            role: Instrument(
+                model=self._known_as[role],
+                preprocessing=preprocessing,
+                num_frames=frames.get(role, 0),
+            )
             for role, preprocessing in takes.items()
         }
-        return definitions(**instruments, num_video_frames=config.num_frames)
+        return definitions(**instruments)
 
     def references(self, images: Sequence[Frames]) -> References:
         """Embed reference images uint8 (H, W, 3), of any size."""
@@ -116,6 +136,7 @@ class Evaluator:
         }
         told = [(part.sentence, self._part(part, frames, clip)) for part in parts(scene)]
         whole = self._part(Part(scene.narration, 0, 1), frames, clip)
+        acts = () if self._judge is None else judged(self._judge, scene, frames)
         scores: Scores = {
             **_means_of(list(seen.values()), (CHARACTER_CLIP, CHARACTER_DINO)),
             TEXT_CLIP: whole[FINE_CLIP],
@@ -123,15 +144,24 @@ class Evaluator:
             **_means_of([scores for _, scores in told], (FINE_CLIP, FINE_VICLIP)),
             TRANSITION: transition(dino),
             MOTION: motion_magnitude(frames),
+            **self._bound(acts),
         }
         return SceneFigures(
             number=number,
             place=scene.place,
             narration=scene.narration,
             scores=scores,
-            characters=seen,
+            characters={
+                name: {**own, **self._bound([act for act in acts if act.entity_id == name])}
+                for name, own in seen.items()
+            },
             parts=tuple(told),
+            acts=acts,
         )
+
+    def _bound(self, acts: Sequence[SeenAct]) -> Scores:
+        """What the judge's figures are; none of them where there is no judge."""
+        return {} if self._judge is None else binding_scores(acts)
 
     def _part(self, part: Part, frames: Frames, clip: Vectors) -> Scores:
         """A text against its part of the clip."""

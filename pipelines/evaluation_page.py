@@ -118,8 +118,18 @@ def _scene(scene: SceneFigures, shown: Strip, told: Sequence[Definition]) -> str
     return (
         f"<article><h3>{scene.number}&ensp;{escape(scene.place)}</h3>"
         f'<p class="faint">{escape(scene.narration)}</p><div class="strip">{frames}</div>'
-        f"{_table(['', *(d.title for d in told)], _rows(scene, told))}</article>"
+        f"{_table(['', *(d.title for d in told)], _rows(scene, told))}{_acts(scene)}</article>"
     )
+
+
+def _acts(scene: SceneFigures) -> str:
+    """What was read in the boxes of a scene, if somebody read them."""
+    words = [
+        f"{act.entity_id} {act.motion_id}: "
+        + ("right" if act.bound else f"looks like {act.seen.character} {act.seen.motion}")
+        for act in scene.acts
+    ]
+    return f'<p class="faint">Read in the boxes: {escape("; ".join(words))}.</p>' if words else ""
 
 
 def _rows(scene: SceneFigures, told: Sequence[Definition]) -> list[list[str]]:

@@ -8,6 +8,7 @@ CHARACTER_CLIP, CHARACTER_DINO = "character_clip", "character_dino"
 TEXT_CLIP, TEXT_VICLIP = "text_clip", "text_viclip"
 FINE_CLIP, FINE_VICLIP = "fine_clip", "fine_viclip"
 TRANSITION, MOTION = "transition_dino", "motion"
+BOX_CHARACTER, BOX_MOTION, BINDING = "box_character", "box_motion", "binding"
 SCALE = "Tables print every figure times 100; data hold it as it is."
 
 Scores = dict[str, float | None]
@@ -35,13 +36,16 @@ class Instrument:
 
     model: str
     preprocessing: str
+    num_frames: int = 0
+    """How many frames it looks at together, if it does."""
 
 
 def definitions(
-    *, clip: Instrument, viclip: Instrument, dino: Instrument, num_video_frames: int
+    *, clip: Instrument, viclip: Instrument, dino: Instrument, judge: Instrument | None = None
 ) -> tuple[Definition, ...]:
-    """All figures, in the order of a report's columns; ViCLIP sees so many frames of a video."""
-    video = f"{num_video_frames} uniform frames, taken together"
+    """All figures, in the order of a report's columns; without a judge, those it reads are left
+    out."""
+    video = f"{viclip.num_frames} uniform frames, taken together"
     return (
         *(_character(name, title, by) for name, title, by in _characters(clip, dino)),
         Definition(
@@ -84,6 +88,34 @@ def definitions(
             pooling="mean over pixels and pairs",
             preprocessing="pixels as decoded",
         ),
+        *([] if judge is None else _judged(judge)),
+    )
+
+
+def _judged(judge: Instrument) -> tuple[Definition, ...]:
+    """What is read inside planned boxes. An act is one entity doing one thing in neighbouring key
+    frames."""
+    says = {
+        BOX_CHARACTER: "region adherence: whether the box of an act shows the character it was "
+        "planned for; only characters that the judge knows",
+        BOX_MOTION: "region adherence: whether the box of an act shows the motion it was planned "
+        "for; only motions that the judge knows",
+        BINDING: "1 if every act of the scene has the right character and the right motion in its "
+        "own box, else 0; only scenes of which the judge knows all",
+    }
+    titles = {BOX_CHARACTER: "box character", BOX_MOTION: "box motion", BINDING: "binding"}
+    return tuple(
+        Definition(
+            name=name,
+            title=titles[name],
+            says=words,
+            model=judge.model,
+            frames=f"{judge.num_frames} frames in the middle of the act, cut to the box around its "
+            "boxes in all its key frames; no scene shorter than that",
+            pooling="all acts of the scene" if name == BINDING else "share of the scene's acts",
+            preprocessing=judge.preprocessing,
+        )
+        for name, words in says.items()
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipelines.binding import SeenAct
 from pipelines.bootstrap import Mean, mean_of
 from pipelines.metric_definitions import Scores
 
@@ -21,6 +22,8 @@ class SceneFigures:
     None."""
     parts: tuple[tuple[str, Scores], ...] = ()
     """Each sentence with its figures."""
+    acts: tuple[SeenAct, ...] = ()
+    """What a judge saw of who does what, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class StoryFigures:
     """A film, scene by scene, and its means."""
 
     film: str
+    """What it is called: its file, or the story's name in a set."""
+    file: str
     topic: str
     scenes: tuple[SceneFigures, ...]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 FAILED, BAD_INPUT = 1, 2
+GOES_ON = "stopped; the same command goes on from here"
 MAX_SCENES = 20
 MANIFEST_HELP = "JSONL, CSV or Parquet with a path and a caption in each row"
 
@@ -46,7 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: str, *, what: str, example: str) -> Any:
+def _command(
+    commands: Any, name: str, run: str, *, what: str, example: str, stopped: str = GOES_ON
+) -> Any:
+    """Add a command; ``stopped`` is what it says of itself when it is interrupted."""
     added = commands.add_parser(
         name,
         help=what,
@@ -54,7 +58,7 @@ def _command(commands: Any, name: str, run: str, *, what: str, example: str) -> 
         epilog=f"example: {example}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    added.set_defaults(run=run)
+    added.set_defaults(run=run, stopped=stopped)
     added.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     return added
 
@@ -113,6 +117,20 @@ def _picture_options(command: Any) -> None:
         metavar="N",
         help="of the pictures; plans and priors stay",
     )
+    _no_regions_option(command)
+
+
+def _no_priors_option(command: Any) -> None:
+    command.add_argument(
+        "--no-priors",
+        dest="use_priors",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="learn nothing, for comparison",
+    )
+
+
+def _no_regions_option(command: Any) -> None:
     command.add_argument(
         "--no-regions",
         dest="use_regions",
@@ -145,13 +163,7 @@ def _add_film(commands: Any) -> None:
         metavar="FILE",
         help="use this plan; nothing is planned",
     )
-    film.add_argument(
-        "--no-priors",
-        dest="use_priors",
-        action="store_false",
-        default=argparse.SUPPRESS,
-        help="learn nothing, for comparison",
-    )
+    _no_priors_option(film)
     _picture_options(film)
     _studio_options(film)
 
@@ -305,16 +317,30 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         "evaluating:evaluate",
-        what="measure films: characters, texts, transitions and motion, by scene and by story",
+        what="measure films, or film stories and measure them: characters, texts, boxes, "
+        "transitions and motion, by scene and by story",
         example="dreamrunner evaluate film.mp4 --html report.html",
+        stopped="stopped; no figure is kept, the same command measures anew (scenes that it "
+        "rendered are kept)",
     )
     evaluate.add_argument(
         "films",
         type=Path,
         nargs="+",
         metavar="FILM",
-        help="a film with its record (.json) beside it, or a folder of such",
+        help="a film with its record (.json) beside it, or a folder of such; or one .yaml file of "
+        "stories, such as examples/puppet_stories/stories.yaml",
     )
+    evaluate.add_argument(
+        "--stories",
+        dest="names",
+        type=_names,
+        default=argparse.SUPPRESS,
+        metavar="NAME,NAME",
+        help="of a file of stories, these alone",
+    )
+    _no_priors_option(evaluate)
+    _no_regions_option(evaluate)
     evaluate.add_argument(
         "--character",
         dest="characters",
@@ -413,6 +439,13 @@ def _add_doctor(commands: Any) -> None:
     _studio_options(doctor)
 
 
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
+    return names
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         try:
@@ -436,6 +469,7 @@ def run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         return _tell(str(error), BAD_INPUT)
     module, _, name = str(words.pop("run")).partition(":")
+    stopped = str(words.pop("stopped"))
     from serve.errors import (  # not before the parser: help needs no models
         EXIT_CODES,
         exit_code,
@@ -445,7 +479,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: int = getattr(importlib.import_module(f"serve.commands.{module}"), name)(**words)
     except KeyboardInterrupt:
-        return _tell("stopped; the same command goes on from here", FAILED)
+        return _tell(stopped, FAILED)
     except tuple(EXIT_CODES) as error:
         return _tell(f"{error}{where_more_is(error, words)}", exit_code(error))
     return code

@@ -15,7 +15,7 @@ from pipelines.metric_definitions import SCALE, Definition
 from pipelines.scene_figures import SceneFigures, StoryFigures, means
 from serve.display import table
 
-MIN_WIDTH = 100
+MIN_WIDTH = 124
 """Characters that the widest table takes."""
 MAX_TOPIC = 48
 """Of a topic, in a table."""
@@ -35,6 +35,7 @@ def as_data(
         "stories": [
             {
                 "film": story.film,
+                "file": story.file,
                 "topic": story.topic,
                 "scenes": [_scene(scene) for scene in story.scenes],
                 "means": _means(story.means),

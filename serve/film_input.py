@@ -3,17 +3,19 @@
 Bad input is told as `InputError` before any model is loaded; frames are read a scene at a time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from cluster.profiles import first_fault
+from cluster.cast import read_cast
+from cluster.profiles import Profile, first_fault
 from pipelines.encoders import Frames
-from pipelines.plan import StoryPlan, slug
+from pipelines.plan import Character, StoryPlan, slug
 from pipelines.video import VideoError, decode, probe
 from serve.errors import InputError
+from serve.story_input import check_images, choose_characters
 
 MAX_RECORD_BYTES = 8 << 20
 
@@ -24,15 +26,24 @@ class _Record(BaseModel):
     plan: StoryPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GivenFilm:
-    """A film and its plan."""
+    """A film, its plan, and how its characters look."""
 
+    name: str
+    """No two films of a command have the same."""
     path: Path
     plan: StoryPlan
     num_frames: int
     """Of each scene."""
     fps: float
+    cast: Mapping[str, Character] = field(default_factory=dict)
+    """Those of its characters that have reference images, by id."""
+
+    @property
+    def numbers(self) -> range:
+        """Of its scenes."""
+        return range(1, len(self.plan.scenes) + 1)
 
     @property
     def character_ids(self) -> tuple[str, ...]:
@@ -55,7 +66,8 @@ class GivenFilm:
 def read_films(given: Sequence[Path]) -> tuple[GivenFilm, ...]:
     """The films of a command line: files, and folders that hold some; each once."""
     paths = [path for place in given for path in _films_at(place)]
-    return tuple(_read(path) for path in {path.resolve(): path for path in paths}.values())
+    unique = {path.resolve(): path for path in paths}.values()
+    return tuple(read_film(path, str(path)) for path in unique)
 
 
 def _films_at(place: Path) -> list[Path]:
@@ -70,7 +82,8 @@ def _films_at(place: Path) -> list[Path]:
     return films
 
 
-def _read(path: Path) -> GivenFilm:
+def read_film(path: Path, name: str, cast: Mapping[str, Character] | None = None) -> GivenFilm:
+    """The film at a path, called by this name, with this cast. Raises `InputError`."""
     try:
         info = probe(path)
     except VideoError as error:
@@ -82,7 +95,38 @@ def _read(path: Path) -> GivenFilm:
             f"film {path}: {info.num_frames} frames are not the {len(plan.scenes)} scenes of equal "
             "length that its record plans"
         )
-    return GivenFilm(path, plan, num_frames, info.fps)
+    return GivenFilm(
+        name=name,
+        path=path,
+        plan=plan,
+        num_frames=num_frames,
+        fps=info.fps,
+        cast=dict(cast or {}),
+    )
+
+
+def with_cast(
+    films: Sequence[GivenFilm], wanted: Sequence[str], profile: Profile
+) -> tuple[GivenFilm, ...]:
+    """Films with those of their characters that have reference images, their images checked.
+
+    Characters that were given stand for those of the same name in the profile's cast.
+    Raises `InputError` for a given one that is in no film.
+    """
+    given = choose_characters("", wanted, profile) if wanted else ()
+    in_films = {identity for film in films for identity in film.character_ids}
+    for character in given:
+        if character.id not in in_films:
+            raise InputError(f"character {character.name} is in none of these films")
+    cast = read_cast(Path(profile.cast)) if profile.cast else {}
+    cast |= {character.id: character for character in given}
+    chosen = {name: cast[name] for name in sorted(in_films & cast.keys()) if cast[name].images}
+    for character in chosen.values():
+        check_images(character)
+    return tuple(
+        replace(film, cast={name: chosen[name] for name in film.character_ids if name in chosen})
+        for film in films
+    )
 
 
 def _plan_of(film: Path) -> StoryPlan:

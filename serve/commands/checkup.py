@@ -39,6 +39,7 @@ _HOW_MODELS = {
     "viclip": "python -m pipelines.convert viclip SOURCE.pth FOLDER, from the official ViCLIP",
     "detector": "python -m pipelines.convert detector SOURCE.pt FOLDER, from a YOLOv5",
     "dino": "hf download facebook/dinov2-base; `dreamrunner evaluate` alone needs it",
+    "judge": "name its folder in a profile, or say judge: null to have no boxes read",
 }
 
 
@@ -97,6 +98,9 @@ def _models(profile: Profile, work: WorkDir) -> Iterator[Finding]:
             yield Finding(f"{role} model", True, place.path)
         except MissingError:
             yield Finding(f"{role} model", False, name, _how_to_get(role, name))
+    if profile.judge is not None:
+        name = profile.judge.model
+        yield Finding("judge", Path(name).is_dir(), name, _how_to_get("judge", name))
 
 
 def _how_to_get(role: str, name: str) -> str:

@@ -1,31 +1,34 @@
 """`dreamrunner evaluate`: films are measured, scene by scene, with the models of a profile.
 
-It runs in this process, with each model loaded once; nothing is kept but the report.
+Films that are given are measured in this process. Stories that are given are filmed first, by the
+flow and in the work folder of `dreamrunner film`, so that nothing is rendered twice; then they are
+measured on Ray, scenes side by side. Of the measuring nothing is kept but the report.
 """
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from cluster.profiles import load_profile
+from cluster.artifacts import LocalStore
+from cluster.local import ADDRESS, LocalRay, end_leftovers
+from cluster.profiles import Profile, load_profile
+from cluster.reader import FILM
 from cluster.workdir import WorkDir
-from pipelines.evaluation import Evaluator, References
-from pipelines.evaluation_page import Strip, page, strip
-from pipelines.plan import Character
-from pipelines.scene_figures import StoryFigures
+from pipelines.evaluation_page import page
+from serve.commands.filming import make_films
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
-from serve.film_input import GivenFilm, read_films
-from serve.measuring import choose_cast, embed_references, load_evaluator, share_of_machine
+from serve.film_input import GivenFilm, read_film, read_films, with_cast
+from serve.measuring import Instruments, find_instruments
+from serve.measuring_crew import Measured, Watch, measure_here, measure_on_ray
 from serve.story_input import check_work_dir, check_writable
-
-Strips = dict[tuple[str, int], Strip]
-Watch = Callable[[GivenFilm, int], None]
+from serve.story_set_input import AskedStory, is_story_set, orders_of, read_stories
 
 
 def evaluate(
@@ -36,43 +39,39 @@ def evaluate(
     as_json: bool,
     characters: Sequence[str] = (),
     html: Path | None = None,
+    names: Sequence[str] = (),
+    use_priors: bool = True,
+    use_regions: bool = True,
 ) -> int:
-    """Measure films; figures go to standard output, and as a page with pictures to a file."""
+    """Measure films, or stories after filming them; figures go to standard output, and as a page
+    with pictures to a file."""
     profile = load_profile(profile_name)
     if html is not None:
         _check_page(html)
-    given = read_films(films)
-    cast = choose_cast(characters, profile, given)
-    check_work_dir(work_dir)
-    strips: Strips | None = None if html is None else {}
-    with share_of_machine(profile):
-        evaluator = load_evaluator(profile, WorkDir(work_dir))
-        stories = _measure_all(evaluator, given, cast, strips)
-    told = evaluator.definitions
-    if html is not None:
-        _publish(html, page(stories, strips or {}, told, subtitle=f"Profile {profile.name}"))
-    if as_json:
-        data = as_data(profile.name, stories, told, html)
-        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    console, work = Console(stderr=True), WorkDir(work_dir)
+    if any(map(is_story_set, films)):
+        _refuse({"--character": bool(characters), "several files": len(films) > 1}, "stories")
+        asked = read_stories(films[0], names, profile)
+        check_work_dir(work_dir)
+        instruments = find_instruments(profile, work)
+        given = _film(console, asked, profile, work, use_priors, use_regions)
+        on_ray = True
     else:
-        say(stories, told, html)
+        only = {"--stories": bool(names), "--no-priors": not use_priors}
+        _refuse({**only, "--no-regions": not use_regions}, "films that are there")
+        given = with_cast(read_films(films), characters, profile)
+        check_work_dir(work_dir)
+        instruments = find_instruments(profile, work)
+        on_ray = ADDRESS in os.environ
+    measured = _measure(console, instruments, given, profile, work, on_ray, html is not None)
+    _conclude(profile, measured, html, as_json)
     return 0
 
 
-def _measure_all(
-    evaluator: Evaluator,
-    films: Sequence[GivenFilm],
-    cast: Mapping[str, Character],
-    strips: Strips | None,
-) -> list[StoryFigures]:
-    """Every film, with a word on those whose looks nobody knows."""
-    console = Console(stderr=True)
-    looks = embed_references(evaluator, cast, films)
-    if unseen := ", ".join(sorted(name for name, look in looks.items() if look is None)):
-        told = f"No reference images of {unseen}: consistency not measured."
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
-    with _watched(console, films) as watch:
-        return [_measure(evaluator, film, looks, strips, watch) for film in films]
+def _refuse(given: dict[str, bool], what: str) -> None:
+    for word, is_given in given.items():
+        if is_given:
+            raise InputError(f"{word} does not go with {what}; see dreamrunner evaluate --help")
 
 
 def _check_page(html: Path) -> None:
@@ -81,23 +80,55 @@ def _check_page(html: Path) -> None:
     check_writable(html)
 
 
+def _film(
+    console: Console,
+    asked: Sequence[AskedStory],
+    profile: Profile,
+    work: WorkDir,
+    use_priors: bool,
+    use_regions: bool,
+) -> tuple[GivenFilm, ...]:
+    """Films of stories, made now or found."""
+    orders = orders_of(asked, profile, work, use_priors=use_priors, use_regions=use_regions)
+    num_scenes = sum(order.num_scenes for order in orders)
+    console.print(f"Filming {len(orders)} stories: {num_scenes} scenes.", highlight=False)
+    made, _ = make_films(console, orders, profile, work)
+    store = LocalStore(work.artifacts)
+    return tuple(
+        read_film(
+            store.folder(film) / FILM,
+            one.name,
+            cast={who.id: who for who in one.story.characters if who.images},
+        )
+        for one, film in zip(asked, made, strict=True)
+    )
+
+
 def _measure(
-    evaluator: Evaluator,
-    film: GivenFilm,
-    looks: Mapping[str, References | None],
-    strips: Strips | None,
-    watch: Watch,
-) -> StoryFigures:
-    """All scenes of a film; their key frames go to the strips, if a page is wanted."""
-    own = {name: looks[name] for name in film.character_ids}
-    scenes = []
-    for number, scene in enumerate(film.plan.scenes, start=1):
-        frames = film.frames(number)
-        scenes.append(evaluator.measure(number, scene, frames, own))
-        if strips is not None:
-            strips[str(film.path), number] = strip(film.plan, scene, frames)
-        watch(film, number)
-    return StoryFigures(film=str(film.path), topic=film.plan.topic, scenes=tuple(scenes))
+    console: Console,
+    instruments: Instruments,
+    films: Sequence[GivenFilm],
+    profile: Profile,
+    work: WorkDir,
+    on_ray: bool,
+    pictures: bool,
+) -> Measured:
+    """Every film, with a word on those whose looks nobody knows."""
+    unseen = sorted({who for film in films for who in film.character_ids if who not in film.cast})
+    if unseen:
+        told = f"No reference images of {', '.join(unseen)}: consistency not measured."
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    with _watched(console, films) as watch:
+        if not on_ray:
+            return measure_here(instruments, films, pictures=pictures, watch=watch)
+        with work.locked():
+            end_leftovers(work)
+            ray = LocalRay(work, profile.resources.machine)
+            try:
+                started = ray.start()
+                return measure_on_ray(started, instruments, films, pictures=pictures, watch=watch)
+            finally:
+                ray.stop()
 
 
 @contextmanager
@@ -111,10 +142,22 @@ def _watched(console: Console, films: Sequence[GivenFilm]) -> Iterator[Watch]:
         def watch(film: GivenFilm, number: int) -> None:
             bars.advance(task)
             if not console.is_terminal:
-                told = f"{film.path}: scene {number} of {len(film.plan.scenes)} measured"
+                told = f"{film.name}: scene {number} of {len(film.plan.scenes)} measured"
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
 
         yield watch
+
+
+def _conclude(profile: Profile, measured: Measured, html: Path | None, as_json: bool) -> None:
+    stories, told = measured.stories, measured.definitions
+    if html is not None:
+        subtitle = f"Profile {profile.name}"
+        _publish(html, page(stories, measured.strips, told, subtitle=subtitle))
+    if as_json:
+        data = as_data(profile.name, stories, told, html)
+        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    else:
+        say(stories, told, html)
 
 
 def _publish(path: Path, text: str) -> None:

@@ -60,13 +60,10 @@ def film(
         use_regions=use_regions,
     )
     console = Console(stderr=True)
-    outlook = asyncio.run(look_ahead(LocalStore(work.artifacts), order))
-    todo = estimate(order, outlook, profile)
-    _announce(console, order, todo, work)
-    with Display(console, todo) as display:
-        made = asyncio.run(direct(order, work=work, resources=profile.resources, watch=display))
-    store = LocalStore(work.artifacts)
-    deliver(store, made, outputs)
+    cast = ", ".join(member.name for member in order.cast)
+    console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
+    (made,), display = make_films(console, [order], profile, work)
+    deliver(LocalStore(work.artifacts), made, outputs)
     _conclude(console, display, json.loads(outputs[RECORD_OF_FILM].read_text()), outputs, as_json)
     return 0
 
@@ -121,9 +118,22 @@ def _order(
     )
 
 
-def _announce(console: Console, order: Order, todo: Estimate, work: WorkDir) -> None:
-    cast = ", ".join(member.name for member in order.cast)
-    console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
+def make_films(
+    console: Console, orders: Sequence[Order], profile: Profile, work: WorkDir
+) -> tuple[list[Artifact], Display]:
+    """Say what is to be done for these films, and do it; the films, and how it went."""
+    todo = asyncio.run(_look(orders, profile, LocalStore(work.artifacts)))
+    _announce(console, todo, work)
+    with Display(console, todo) as display:
+        made = asyncio.run(direct(orders, work=work, resources=profile.resources, watch=display))
+    return made, display
+
+
+async def _look(orders: Sequence[Order], profile: Profile, store: LocalStore) -> Estimate:
+    return estimate(orders, [await look_ahead(store, order) for order in orders], profile)
+
+
+def _announce(console: Console, todo: Estimate, work: WorkDir) -> None:
     sentences = todo.sentences()
     if not sentences:
         console.print("It is all there already.")

@@ -37,7 +37,7 @@ async def run_flow(folder: Path, label: str, when: str) -> None:
             die_if(step, "after")
         return step.artifact
 
-    durable.set_aside(folder / "flows.sqlite", order, store.has)
+    durable.set_aside(folder / "flows.sqlite", [order], store.has)
     durable.launch(durable.sqlite(folder / "flows.sqlite"), store, run)
     try:
         await durable.film(order)

@@ -83,7 +83,7 @@ def launched(tmp_path, hands) -> Iterator[Callable[..., None]]:
 
     def launch(*orders: Order) -> None:
         for order in orders:
-            durable.set_aside(tmp_path / "flows.sqlite", order, hands.store.has)
+            durable.set_aside(tmp_path / "flows.sqlite", [order], hands.store.has)
         durable.launch(durable.sqlite(tmp_path / "flows.sqlite"), hands.store, hands.run)
 
     yield launch
@@ -192,9 +192,9 @@ def test_the_flows_of_other_orders_are_set_aside_unless_they_are_done(tmp_path, 
 
     asyncio.run(leave_unfinished())
     durable.shut_down()
-    gone = durable.set_aside(tmp_path / "flows.sqlite", sample_order(seed=1), hands.store.has)
+    gone = durable.set_aside(tmp_path / "flows.sqlite", [sample_order(seed=1)], hands.store.has)
     assert gone >= 2  # the film and its scene
-    again = durable.set_aside(tmp_path / "flows.sqlite", sample_order(seed=1), hands.store.has)
+    again = durable.set_aside(tmp_path / "flows.sqlite", [sample_order(seed=1)], hands.store.has)
     assert again == 0
 
 

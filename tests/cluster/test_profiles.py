@@ -7,7 +7,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from cluster.locate import find_model, video_shape
-from cluster.profiles import ProfileError, load_profile, shipped_profiles
+from cluster.profiles import CHECKOUT, ProfileError, load_profile, shipped_profiles
 from cluster.resources import Share
 from cluster.workdir import WorkDir
 from miniature.cast import BASE_MOTIONS, MOTIONS, PLACES
@@ -46,6 +46,8 @@ def test_the_miniature_knows_its_world():
     assert set(profile.planner["motions"]) == set(MOTIONS)
     assert set(profile.planner["places"]) == set(PLACES)
     assert not set(profile.defaults.wishes) & set(BASE_MOTIONS)
+    assert profile.judge is not None
+    assert Path(profile.judge.model) == CHECKOUT / "miniature" / "checkpoints" / "judge"
 
 
 def test_the_large_models_know_no_motion_and_take_the_papers_numbers():
@@ -59,6 +61,7 @@ def test_the_large_models_know_no_motion_and_take_the_papers_numbers():
     assert profile.index.recipe.min_aspect == 0.9
     assert profile.render["adapters_in"] == "both"
     assert profile.planner["style"] == "full"
+    assert profile.judge is None
 
 
 def test_a_profile_says_what_differs(tmp_path):

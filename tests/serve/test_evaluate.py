@@ -22,6 +22,7 @@ NAMES = [
     *("character_clip", "character_dino", "text_clip", "text_viclip"),
     *("fine_clip", "fine_viclip", "transition_dino", "motion"),
 ]
+BOXES = ["box_character", "box_motion", "binding"]
 CAST = ("pirate", "astronaut")
 MOTIONS = (("bowing", "kicking"), ("waving",))
 PLACES = ("forest", "beach")
@@ -115,9 +116,12 @@ def test_the_right_film_scores_above_wrong_ones(call, film, tmp_path):
     assert right["character_dino"] > 0.8
     assert right["transition_dino"] == pytest.approx(swapped["transition_dino"])
     assert 0 < right["motion"] < 0.1
+    assert (right["box_character"], swapped["box_character"]) == (1, 0)
+    assert right["box_motion"] > other["box_motion"]
+    assert right["binding"] > swapped["binding"] == other["binding"] == 0
     assert "c_other.mp4: scene 2 of 2 measured" in err
     assert told["means"]["motion"]["num_scenes"] == 6
-    assert [definition["name"] for definition in told["definitions"]] == NAMES
+    assert [definition["name"] for definition in told["definitions"]] == NAMES + BOXES
     for definition in told["definitions"]:
         assert all(definition.values()), definition
     assert all("@" in d["model"] for d in told["definitions"] if d["name"] != "motion")
@@ -137,8 +141,13 @@ def test_a_page_needs_no_other_file_and_hides_no_scene(call, film, tmp_path):
         assert page.count(f"&ensp;{place}</h3>") == 1
     for words in ("Definitions", "astronaut", "kicking", "A pirate is bowing in the forest."):
         assert words in page
+    assert page.count("Read in the boxes: ") == 2
+    assert "astronaut waving: " in page
     assert "BT.601" in page
     assert "Two & a day" in out
+    tables = out.partition("Tables print")[0]
+    for head in ("character", "transition", "ViCLIP", "binding"):
+        assert head in tables, "no head of a column is cut"
     assert "BT.601" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dreamrunner", "page.html"]
 
@@ -150,7 +159,15 @@ def test_a_character_without_references_is_not_measured(call, film, tmp_path):
     assert "No reference images of ann" in err
     first, second = json.loads(out)["stories"][0]["scenes"]
     assert first["scores"]["character_dino"] is None
-    assert first["characters"] == {"ann": {"character_clip": None, "character_dino": None}}
+    assert (
+        first["characters"]["ann"].items()
+        >= {
+            "character_clip": None,
+            "character_dino": None,
+            "box_character": None,
+        }.items()
+    )
+    assert {act["entity_id"]: act["right_character"] for act in first["acts"]} == {"ann": None}
     assert second["scores"]["character_dino"] > 0.8
     mean = json.loads(out)["means"]["character_dino"]
     assert (mean["num_scenes"], mean["low"]) == (1, None)
@@ -203,6 +220,27 @@ def test_models_that_are_missing_fail(call, film, tmp_path):
     assert code == 1
     assert "does not load" in err
     assert err.count("\n") == 1
+
+
+def test_boxes_are_read_by_the_judge_of_the_profile_or_by_nobody(call, film, tmp_path):
+    profile = tmp_path / "mine.yaml"
+    mine = "extends: miniature\nname: mine\n"
+    profile.write_text(f"{mine}judge: null\n")
+    code, out, err = call(film, "--profile", profile, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert [definition["name"] for definition in told["definitions"]] == NAMES
+    assert list(told["means"]) == NAMES
+    assert all(scene["acts"] == [] for scene in told["stories"][0]["scenes"])
+    profile.write_text(f"{mine}judge: {{factory: 'nowhere.at_all:open'}}\n")
+    told = "judge.factory nowhere.at_all:open cannot be imported"
+    assert_bad_input(call(film, "--profile", profile), told)
+    profile.write_text(f"{mine}judge: {{factory: open_judge}}\n")
+    assert_bad_input(call(film, "--profile", profile), "judge.factory")
+    profile.write_text(f"{mine}judge: {{model: nowhere}}\n")
+    code, _, err = call(film, "--profile", profile)
+    assert code == 1
+    assert "the judge nowhere is not on this machine; `dreamrunner doctor`" in err
 
 
 def test_who_only_films_needs_no_model_that_measures(tmp_path):

@@ -1,0 +1,254 @@
+"""`dreamrunner evaluate` on stories: filmed once, measured on Ray with the figures of one process,
+stopped in order; bad files are told before anything is begun."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.artifacts import LocalStore
+from cluster.local import LocalRay, leftovers
+from cluster.profiles import load_profile
+from cluster.workdir import WorkDir
+from serve.cli import run
+from serve.film_input import read_films, with_cast
+from serve.measuring import find_instruments
+from serve.measuring_crew import measure_here, measure_on_ray
+from tests.serve.test_evaluate import CAST, assert_bad_input, plan_of, write_film
+
+WIDE = [10, 0, 90, 100]
+
+
+def beat(name, motion, sentence):
+    return {"name": name, "motion": motion, "sentence": sentence, "boxes": [WIDE]}
+
+
+def write_set(folder, **changes):
+    """Two stories, one with scenes and one with the studio's plan file."""
+    places = ("forest", "beach")
+    told = [beat("pirate", "bowing", "The pirate is bowing.")]
+    staged = {
+        "name": "alone",
+        "topic": "Alone",
+        "characters": ["pirate"],
+        "seed": 4,
+        "scenes": [{"place": place, "beats": told} for place in places],
+    }
+    filed = {"name": "filed", "topic": "a day", "characters": ["pirate", "witch"], "seed": 0}
+    stories = [{**staged, **changes}, {**filed, "plan": "plan.json"}]
+    file = folder / "stories.yaml"
+    file.write_text(yaml.safe_dump({"stories": stories}))
+    return file
+
+
+def words_for(studio, file, *words):
+    return [
+        *("evaluate", str(file), "--profile", str(studio / "tiny.yaml")),
+        *("--work-dir", str(file.parent / "work"), *map(str, words)),
+    ]
+
+
+def evaluated(studio, file, *words):
+    """The figures, and what was made for them, by kind."""
+    before = published(file.parent)
+    command = [sys.executable, "-m", "serve.cli", *words_for(studio, file, "--json", *words)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    made = published(file.parent)[len(before) :]
+    return json.loads(ended.stdout), [name.rpartition("-")[0] for name in made], ended.stderr
+
+
+def published(folder: Path) -> list[str]:
+    work = folder / "work" / "artifacts"
+    return [line["artifact"] for line in LocalStore(work).log()] if work.exists() else []
+
+
+@pytest.fixture(scope="module")
+def measured(studio, tmp_path_factory):
+    """A folder in which the whole set was filmed and measured, the figures, and what was made."""
+    folder = tmp_path_factory.mktemp("stories")
+    (folder / "plan.json").write_text((studio / "plan.json").read_text())
+    return folder, *evaluated(studio, write_set(folder), "--html", folder / "report.html")
+
+
+pytestmark = [pytest.mark.timeout(900)]
+
+
+@pytest.mark.slow
+def test_stories_are_filmed_and_measured_and_what_they_share_is_made_once(measured):
+    folder, told, made, err = measured
+    assert "Filming 2 stories: 5 scenes." in err
+    assert sorted(made) == sorted(
+        [
+            *("corpus", "index", "clips", "clips", "motion-prior", "motion-prior"),
+            *("subject-prior", *["scene"] * 5, "film", "film"),
+        ]
+    )
+    assert [(s["film"], s["topic"], len(s["scenes"])) for s in told["stories"]] == [
+        ("alone", "Alone", 2),
+        ("filed", "a day", 3),
+    ]
+    assert told["means"]["motion"]["num_scenes"] == 5
+    assert told["means"]["motion"]["low"] <= told["means"]["motion"]["high"]
+    assert told["means"]["character_clip"]["num_scenes"] == 4, "of the pirate alone"
+    assert told["means"]["binding"] is None, "17 frames are too few for the judge"
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 5 * 6
+    assert leftovers(WorkDir(folder / "work")) == []
+
+
+@pytest.mark.slow
+def test_measured_again_nothing_is_made_and_the_figures_are_those_of_one_process(
+    studio, measured, capsys
+):
+    folder, told, _, _ = measured
+    again, made, err = evaluated(studio, folder / "stories.yaml", "--stories", "filed")
+    assert made == []
+    assert "It is all there already." in err
+    assert again["stories"] == told["stories"][1:]
+    files = [story["file"] for story in told["stories"]]
+    assert run(["evaluate", *files, "--json", "--profile", str(studio / "tiny.yaml")]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["means"] == told["means"]
+    for mine, theirs in zip(alone["stories"], told["stories"], strict=True):
+        assert mine["scenes"] == theirs["scenes"]
+
+
+@pytest.mark.slow
+def test_the_film_command_finds_the_same_film(studio, measured, capsys):
+    folder = measured[0]
+    words = ["film", "a day", "--json", "--plan", studio / "plan.json"]
+    words += ["--profile", studio / "tiny.yaml", "--work-dir", folder / "work"]
+    words += ["--character", "pirate", "--character", "witch", "--output", folder / "film.mp4"]
+    assert run(list(map(str, words))) == 0
+    assert json.loads(capsys.readouterr().out)["made_now"] == []
+
+
+@pytest.mark.slow
+def test_without_priors_only_scenes_are_made(studio, measured):
+    folder = measured[0]
+    told, made, _ = evaluated(
+        studio, folder / "stories.yaml", "--stories", "alone", "--no-priors", "--no-regions"
+    )
+    assert sorted(made) == ["film", "scene", "scene"]
+    assert [story["film"] for story in told["stories"]] == ["alone"]
+
+
+@pytest.mark.slow
+def test_a_story_that_fails_is_told_and_stops_the_others(studio, tmp_path):
+    """Nobody plans in the tiny studio, so a story without a plan fails."""
+    beats = {"name": "alone", "topic": "Alone", "characters": ["witch"], "seed": 1}
+    scene = {"place": "forest", "beats": [beat("witch", "walking", "The witch is walking.")]}
+    unplanned = {**beats, "name": "unplanned", "num_scenes": 1}
+    file = tmp_path / "stories.yaml"
+    file.write_text(yaml.safe_dump({"stories": [{**beats, "scenes": [scene] * 3}, unplanned]}))
+    command = [sys.executable, "-m", "serve.cli", *words_for(studio, file, "--no-priors")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.strip().splitlines()[-1].startswith("dreamrunner: plan: ")
+    assert "Traceback" not in ended.stderr
+    assert leftovers(WorkDir(tmp_path / "work")) == []
+    told, _, _ = evaluated(studio, file, "--no-priors", "--stories", "alone")
+    assert len(told["stories"][0]["scenes"]) == 3
+
+
+@pytest.mark.slow
+def test_measuring_on_ray_gives_the_same_figures_and_pictures(tmp_path):
+    write_film(tmp_path, "a", plan_of())
+    write_film(tmp_path, "b", plan_of(cast=CAST[::-1]), tmp_path / "a.mp4")
+    profile, work = load_profile("miniature"), WorkDir(tmp_path / "work")
+    films = with_cast(read_films([tmp_path / "b.mp4", tmp_path / "a.mp4"]), (), profile)
+    instruments = find_instruments(profile, work)
+    assert instruments.share.workers == 2
+    seen = []
+    here = measure_here(instruments, films, pictures=True, watch=lambda *scene: None)
+    with work.locked():
+        ray = LocalRay(work, profile.resources.machine)
+        try:
+            there = measure_on_ray(
+                ray.start(),
+                instruments,
+                films,
+                pictures=True,
+                watch=lambda film, number: seen.append((film.name, number)),
+            )
+        finally:
+            ray.stop()
+    assert there == here
+    assert [story.means["binding"].mean for story in here.stories] == [0, pytest.approx(0.5)]
+    assert sorted(seen) == [(film.name, number) for film in films[::-1] for number in (1, 2)]
+    assert len(here.strips) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["rendering", "measuring"])
+def test_an_interrupt_says_what_stays(studio, tmp_path, stage):
+    """While scenes are rendered, and while they are measured."""
+    (tmp_path / "plan.json").write_text((studio / "plan.json").read_text())
+    slow = tmp_path / "slow.yaml"
+    tiny = studio / "tiny.yaml"
+    slow.write_text(f"extends: {tiny}\nname: slow\nrender: {{num_steps: 300}}\n")
+    if stage == "rendering":
+        words = words_for(studio, write_set(tmp_path), "--no-priors", "--profile", slow)
+        first = "scene 1: running"
+    else:
+        made = write_film(tmp_path, "film", plan_of())
+        for number in range(20):
+            write_film(tmp_path, f"film{number}", plan_of(), made)
+        words, first = ["evaluate", str(tmp_path)], "scene 1 of 2 measured"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serve.cli", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if first in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.strip().splitlines()[-1] == (
+        "dreamrunner: stopped; no figure is kept, the same command measures anew (scenes that it "
+        "rendered are kept)"
+    )
+    assert "Traceback" not in err
+    assert leftovers(WorkDir(tmp_path / "work")) == []
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def called(*words):
+        code = run(["evaluate", *map(str, words)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return called
+
+
+def test_bad_files_of_stories_are_told(call, tmp_path):
+    assert_bad_input(call("nowhere.yaml"), "stories nowhere.yaml cannot be read")
+    file = write_set(tmp_path)
+    assert_bad_input(call(file), "plan", "plan.json cannot be read")
+    assert_bad_input(call(file, "--stories", "Alone"), "no story 'Alone'", "alone, filed")
+    assert_bad_input(call(file, "--stories", "alone,,filed"), "names with commas between")
+    assert_bad_input(call(file, file), "several files does not go with stories")
+    assert_bad_input(call(file, "--character", "pirate"), "--character does not go with stories")
+    for word in ("--no-priors", "--no-regions"):
+        assert_bad_input(call("film.mp4", word), f"{word} does not go with films")
+    assert_bad_input(call("film.mp4", "--stories", "a"), "--stories does not go with films")
+    few = write_set(tmp_path, characters=["witch"])
+    assert_bad_input(call(few, "--stories", "alone"), "pirate is none of its characters")
+    unknown = write_set(tmp_path, characters=["Bob"])
+    assert_bad_input(call(unknown, "--stories", "alone"), "unknown character 'Bob'")
+    new = {"name": "Ann", "phrase": "girl", "images": ["ann.png"]}
+    beats = [beat("Ann", "waving", "Ann is waving.")]
+    own = write_set(tmp_path, characters=[new], scenes=[{"place": "park", "beats": beats}])
+    assert_bad_input(call(own, "--stories", "alone"), "character Ann", "ann.png")
+    assert_bad_input(call(write_set(tmp_path, colour="red")), "stories.0.colour", "Extra inputs")
+    file.write_text("stories: [")
+    assert_bad_input(call(file), "stories.yaml")
