@@ -2,16 +2,20 @@
 
 A Ray started in this process asks for a token, from the first import on: Ray reads how it
 authenticates when it is first imported, and here that may be long before `cluster.local` starts
-one. And what was wrong is told once more at the end, where a log that is cut still has it.
+one. Commands that tests interrupt hear an interrupt, also where this run was started in the
+background, which ignores them. And what was wrong is told once more at the end, where a log that is
+cut still has it.
 """
 
 import os
 import secrets
+import signal
 
 import pytest
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAX_LETTERS = 1500
 """Of what is told again of one failure."""

@@ -118,7 +118,7 @@ def test_measured_again_nothing_is_made_and_the_figures_are_those_of_one_process
         assert mine["scenes"] == theirs["scenes"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_film_command_finds_the_same_film(studio, measured, capsys):
     folder = measured[0]
     words = ["film", "a day", "--json", "--plan", studio / "plan.json"]
@@ -128,7 +128,7 @@ def test_the_film_command_finds_the_same_film(studio, measured, capsys):
     assert json.loads(capsys.readouterr().out)["made_now"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_without_priors_only_scenes_are_made(studio, measured):
     folder = measured[0]
     told, made, _ = evaluated(
@@ -138,7 +138,7 @@ def test_without_priors_only_scenes_are_made(studio, measured):
     assert [story["film"] for story in told["stories"]] == ["alone"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_story_that_fails_is_told_and_stops_the_others(studio, tmp_path):
     """Nobody plans in the tiny studio, so a story without a plan fails."""
     beats = {"name": "alone", "topic": "Alone", "characters": ["witch"], "seed": 1}
@@ -185,7 +185,7 @@ def test_measuring_on_ray_gives_the_same_figures_and_pictures(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["rendering", "measuring"])
+@pytest.mark.parametrize("stage", [pytest.param("rendering", marks=pytest.mark.soak), "measuring"])
 def test_an_interrupt_says_what_stays(studio, tmp_path, stage):
     """While scenes are rendered, and while they are measured."""
     (tmp_path / "plan.json").write_text((studio / "plan.json").read_text())
