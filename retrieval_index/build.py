@@ -28,6 +28,7 @@ from retrieval_index.manifest import (
 from retrieval_index.options import IndexOptions
 from retrieval_index.pipeline import RayPipeline
 from retrieval_index.records import BuildState, IndexReport
+from retrieval_index.snapshot import connect
 from retrieval_index.tables import Library
 from retrieval_index.writer import Writer
 
@@ -93,8 +94,10 @@ def replay(
 ) -> IndexReport:
     """Try all dead letters of a library again; those that are videos now are dead no more.
 
-    The others count one more attempt. Raises as `build_index` does.
+    The others count one more attempt. Raises as `build_index` does, and `ValueError` where there is
+    no library.
     """
+    connect(uri)
     with _opened(uri) as (library, check):
         letters = library.dead_letters()
         items = [_read_again(letter["row"]) for letter in letters]

@@ -21,6 +21,14 @@ Rows = NDArray[np.uint64]
 _ADDRESS = "_rowid"
 
 
+def connect(uri: str) -> lancedb.DBConnection:
+    """The database of a library, finished or not. Raises `ValueError` where there is none."""
+    db = lancedb.connect(uri)
+    if not {"videos", "segments"} <= set(db.list_tables(limit=100).tables):
+        raise ValueError(f"there is no library at {uri}: run `dreamrunner index build`")
+    return db
+
+
 class SnapshotGoneError(LookupError):
     """The moment asked for is no longer kept: its files were cleaned away by a later compaction."""
 
@@ -53,9 +61,7 @@ class Snapshot:
             ValueError: no finished library is there.
             SnapshotGoneError: the earlier moment is no longer kept.
         """
-        db = lancedb.connect(uri)
-        if not {"videos", "segments"} <= set(db.list_tables(limit=100).tables):
-            raise ValueError(f"there is no library at {uri}: run `dreamrunner index build`")
+        db = connect(uri)
         # Videos first: a writer adds segments before their video, so the later snapshot of
         # segments holds those of every video in the earlier snapshot of videos.
         videos = _pinned(db, "videos", version.videos if version else None)

@@ -272,9 +272,14 @@ def test_an_answer_stays_while_the_library_grows(
     assert pinned.search(["walking"], options=SearchOptions()) == before
 
 
-def test_what_is_no_library_is_refused(tmp_path: Path, library: str, models: LibraryModels) -> None:
+def test_what_is_no_library_is_refused(
+    tmp_path: Path, library: str, models: LibraryModels, options: IndexOptions
+) -> None:
     with pytest.raises(ValueError, match="no library"):
         Index.open(str(tmp_path / "nothing"), models)
+    with pytest.raises(ValueError, match="no library"):
+        replay(str(tmp_path / "nothing"), options=options)
+    assert not (tmp_path / "nothing" / "videos.lance").exists()
     with pytest.raises(ValueError, match="embedded by"):
         Index.open(library, models.model_copy(update={"clip": models.viclip}))
     with pytest.raises(ValueError, match="list of motions"):
