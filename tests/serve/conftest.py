@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from serve.logs import HOUSE
 from tests.cluster.samples import sample_plan
 from tests.cluster.tiny_studio import write_studio
+from tests.serve.command_line import Call, caller
 from tests.serve.scripted_planner import scripted_planner
 from tests.serve.server import write_profile
 
@@ -36,3 +38,18 @@ def serving_profile(studio: Path) -> Iterator[Path]:
     """The tiny profile with somebody who plans."""
     with scripted_planner() as url:
         yield write_profile(studio, url)
+
+
+@pytest.fixture
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Call:
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return caller(capsys)
+
+
+@pytest.fixture
+def evaluate(call: Call) -> Call:
+    """Run `dreamrunner evaluate` in an empty folder."""
+    return partial(call, "evaluate")

@@ -6,41 +6,16 @@ import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cluster.workdir import WorkDir
-from serve.cli import build_parser, run
+from serve.cli import build_parser
 from tests.cluster.samples import sample_plan
 from tests.cluster.test_references import png_of
-
-Outcome = tuple[int, str, str]
-
-
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path) -> Callable[..., Outcome]:
-    """Run a command in an empty folder; exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def called(*words: object) -> Outcome:
-        code = run([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-def assert_bad_input(outcome: Outcome, *words: str) -> None:
-    code, out, err = outcome
-    assert code == 2, err
-    assert out == ""
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in err
-    for word in words:
-        assert word in err
+from tests.serve.command_line import assert_bad_input
 
 
 def commands(parser: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:

@@ -15,8 +15,8 @@ from miniature.world import Puppet, Spec, render
 from pipelines.film import stitch
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene, StoryPlan
 from pipelines.video import decode, encode
-from serve.cli import run
 from serve.film_input import read_films
+from tests.serve.command_line import assert_bad_input
 
 NAMES = [
     *("character_clip", "character_dino", "text_clip", "text_viclip"),
@@ -77,32 +77,12 @@ def film(tmp_path_factory):
     return write_film(tmp_path_factory.mktemp("films"), "right", plan_of())
 
 
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def called(*words):
-        code = run(["evaluate", *map(str, words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-def assert_bad_input(outcome, *words):
-    code, out, err = outcome
-    assert (code, out) == (2, ""), err
-    assert err.count("\n") == 1, err
-    for word in words:
-        assert word in err
-
-
-def test_the_right_film_scores_above_wrong_ones(call, film, tmp_path):
+def test_the_right_film_scores_above_wrong_ones(evaluate, film, tmp_path):
     write_film(tmp_path, "a_right", plan_of(), film)
     write_film(tmp_path, "b_swapped", plan_of(cast=CAST[::-1]), film)
     others = (("flying", "sleeping"), ("crawling",))
     write_film(tmp_path, "c_other", plan_of(motions=others, places=("city", "cave")), film)
-    code, out, err = call(tmp_path, "--json")
+    code, out, err = evaluate(tmp_path, "--json")
     assert code == 0, err
     told = json.loads(out)
     right, swapped, other = (
@@ -127,8 +107,8 @@ def test_the_right_film_scores_above_wrong_ones(call, film, tmp_path):
     assert all("@" in d["model"] for d in told["definitions"] if d["name"] != "motion")
 
 
-def test_a_page_needs_no_other_file_and_hides_no_scene(call, film, tmp_path):
-    code, out, err = call(film, "--html", "page.html")
+def test_a_page_needs_no_other_file_and_hides_no_scene(evaluate, film, tmp_path):
+    code, out, err = evaluate(film, "--html", "page.html")
     assert code == 0, err
     page = (tmp_path / "page.html").read_text()
     sources = re.findall(r'src="([^"]{0,40})', page)
@@ -152,9 +132,9 @@ def test_a_page_needs_no_other_file_and_hides_no_scene(call, film, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".dreamrunner", "page.html"]
 
 
-def test_a_character_without_references_is_not_measured(call, film, tmp_path):
+def test_a_character_without_references_is_not_measured(evaluate, film, tmp_path):
     changed = write_film(tmp_path, "changed", plan_of(cast=("ann", "astronaut")), film)
-    code, out, err = call(changed, "--json")
+    code, out, err = evaluate(changed, "--json")
     assert code == 0
     assert "No reference images of ann" in err
     first, second = json.loads(out)["stories"][0]["scenes"]
@@ -173,7 +153,7 @@ def test_a_character_without_references_is_not_measured(call, film, tmp_path):
     assert (mean["num_scenes"], mean["low"]) == (1, None)
     image = tmp_path / "pirate.png"
     shutil.copyfile("/dev/null", image)
-    assert_bad_input(call(changed, "--character", f"Ann=girl:{image}"), "pirate.png", "no PNG")
+    assert_bad_input(evaluate(changed, "--character", f"Ann=girl:{image}"), "pirate.png", "no PNG")
 
 
 def test_scenes_are_read_one_at_a_time(film):
@@ -185,48 +165,48 @@ def test_scenes_are_read_one_at_a_time(film):
     assert (given.frames(2)[0] != given.frames(1)[-1]).any()
 
 
-def test_bad_films_are_told(call, film, tmp_path):
+def test_bad_films_are_told(evaluate, film, tmp_path):
     lonely = tmp_path / "lonely.mp4"
     shutil.copyfile(film, lonely)
-    assert_bad_input(call(lonely), "lonely.json cannot be read", "`dreamrunner film`")
+    assert_bad_input(evaluate(lonely), "lonely.json cannot be read", "`dreamrunner film`")
     record = lonely.with_suffix(".json")
     record.write_text("{")
-    assert_bad_input(call(lonely), "record", "Invalid JSON")
+    assert_bad_input(evaluate(lonely), "record", "Invalid JSON")
     record.write_text("{}")
-    assert_bad_input(call(lonely), "plan: Field required")
+    assert_bad_input(evaluate(lonely), "plan: Field required")
     three = plan_of((*CAST, "pirate"), (*MOTIONS, ("waving",)), (*PLACES, "park"))
     write_film(tmp_path, "three", three, film)
-    assert_bad_input(call(tmp_path / "three.mp4"), "50 frames are not the 3 scenes")
+    assert_bad_input(evaluate(tmp_path / "three.mp4"), "50 frames are not the 3 scenes")
     text = tmp_path / "text.mp4"
     text.write_text("not a video, whatever its name")
-    assert_bad_input(call(text), "text.mp4 is not a video we read")
+    assert_bad_input(evaluate(text), "text.mp4 is not a video we read")
     cut = write_film(tmp_path, "cut", plan_of(), film)
     nobody = plan_of().model_copy(update={"characters": ("!?",)})
-    assert_bad_input(call(write_film(tmp_path, "nobody", nobody, film)), "'!?'", "no letters")
-    assert_bad_input(call(cut, "--character", "Bob"), "unknown character 'Bob'")
-    assert_bad_input(call(cut, "--character", "Bob=cat:"), "Bob is in none of these films")
+    assert_bad_input(evaluate(write_film(tmp_path, "nobody", nobody, film)), "'!?'", "no letters")
+    assert_bad_input(evaluate(cut, "--character", "Bob"), "unknown character 'Bob'")
+    assert_bad_input(evaluate(cut, "--character", "Bob=cat:"), "Bob is in none of these films")
 
 
-def test_models_that_are_missing_fail(call, film, tmp_path):
+def test_models_that_are_missing_fail(evaluate, film, tmp_path):
     profile = tmp_path / "mine.yaml"
     profile.write_text("extends: miniature\nname: mine\nmodels: {dino: nowhere}\n")
-    code, _, err = call(film, "--profile", profile)
+    code, _, err = evaluate(film, "--profile", profile)
     assert code == 1
     assert "the dino model nowhere is not on this machine; `dreamrunner doctor`" in err
     empty = tmp_path / "empty"
     empty.mkdir()
     profile.write_text("extends: miniature\nname: mine\nmodels: {clip: empty}\n")
-    code, _, err = call(film, "--profile", profile)
+    code, _, err = evaluate(film, "--profile", profile)
     assert code == 1
     assert "does not load" in err
     assert err.count("\n") == 1
 
 
-def test_boxes_are_read_by_the_judge_of_the_profile_or_by_nobody(call, film, tmp_path):
+def test_boxes_are_read_by_the_judge_of_the_profile_or_by_nobody(evaluate, film, tmp_path):
     profile = tmp_path / "mine.yaml"
     mine = "extends: miniature\nname: mine\n"
     profile.write_text(f"{mine}judge: null\n")
-    code, out, err = call(film, "--profile", profile, "--json")
+    code, out, err = evaluate(film, "--profile", profile, "--json")
     assert code == 0, err
     told = json.loads(out)
     assert [definition["name"] for definition in told["definitions"]] == NAMES
@@ -234,11 +214,11 @@ def test_boxes_are_read_by_the_judge_of_the_profile_or_by_nobody(call, film, tmp
     assert all(scene["acts"] == [] for scene in told["stories"][0]["scenes"])
     profile.write_text(f"{mine}judge: {{factory: 'nowhere.at_all:open'}}\n")
     told = "judge.factory nowhere.at_all:open cannot be imported"
-    assert_bad_input(call(film, "--profile", profile), told)
+    assert_bad_input(evaluate(film, "--profile", profile), told)
     profile.write_text(f"{mine}judge: {{factory: open_judge}}\n")
-    assert_bad_input(call(film, "--profile", profile), "judge.factory")
+    assert_bad_input(evaluate(film, "--profile", profile), "judge.factory")
     profile.write_text(f"{mine}judge: {{model: nowhere}}\n")
-    code, _, err = call(film, "--profile", profile)
+    code, _, err = evaluate(film, "--profile", profile)
     assert code == 1
     assert "the judge nowhere is not on this machine; `dreamrunner doctor`" in err
 

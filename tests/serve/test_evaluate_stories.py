@@ -18,7 +18,8 @@ from serve.cli import run
 from serve.film_input import read_films, with_cast
 from serve.measuring import find_instruments
 from serve.measuring_crew import measure_here, measure_on_ray
-from tests.serve.test_evaluate import CAST, assert_bad_input, plan_of, write_film
+from tests.serve.command_line import assert_bad_input
+from tests.serve.test_evaluate import CAST, plan_of, write_film
 
 WIDE = [10, 0, 90, 100]
 
@@ -218,37 +219,29 @@ def test_an_interrupt_says_what_stays(studio, tmp_path, stage):
     assert leftovers(WorkDir(tmp_path / "work")) == []
 
 
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def called(*words):
-        code = run(["evaluate", *map(str, words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-def test_bad_files_of_stories_are_told(call, tmp_path):
-    assert_bad_input(call("nowhere.yaml"), "stories nowhere.yaml cannot be read")
+def test_bad_files_of_stories_are_told(evaluate, tmp_path):
+    assert_bad_input(evaluate("nowhere.yaml"), "stories nowhere.yaml cannot be read")
     file = write_set(tmp_path)
-    assert_bad_input(call(file), "plan", "plan.json cannot be read")
-    assert_bad_input(call(file, "--stories", "Alone"), "no story 'Alone'", "alone, filed")
-    assert_bad_input(call(file, "--stories", "alone,,filed"), "names with commas between")
-    assert_bad_input(call(file, file), "several files does not go with stories")
-    assert_bad_input(call(file, "--character", "pirate"), "--character does not go with stories")
+    assert_bad_input(evaluate(file), "plan", "plan.json cannot be read")
+    assert_bad_input(evaluate(file, "--stories", "Alone"), "no story 'Alone'", "alone, filed")
+    assert_bad_input(evaluate(file, "--stories", "alone,,filed"), "names with commas between")
+    assert_bad_input(evaluate(file, file), "several files does not go with stories")
+    assert_bad_input(
+        evaluate(file, "--character", "pirate"), "--character does not go with stories"
+    )
     for word in ("--no-priors", "--no-regions"):
-        assert_bad_input(call("film.mp4", word), f"{word} does not go with films")
-    assert_bad_input(call("film.mp4", "--stories", "a"), "--stories does not go with films")
+        assert_bad_input(evaluate("film.mp4", word), f"{word} does not go with films")
+    assert_bad_input(evaluate("film.mp4", "--stories", "a"), "--stories does not go with films")
     few = write_set(tmp_path, characters=["witch"])
-    assert_bad_input(call(few, "--stories", "alone"), "pirate is none of its characters")
+    assert_bad_input(evaluate(few, "--stories", "alone"), "pirate is none of its characters")
     unknown = write_set(tmp_path, characters=["Bob"])
-    assert_bad_input(call(unknown, "--stories", "alone"), "unknown character 'Bob'")
+    assert_bad_input(evaluate(unknown, "--stories", "alone"), "unknown character 'Bob'")
     new = {"name": "Ann", "phrase": "girl", "images": ["ann.png"]}
     beats = [beat("Ann", "waving", "Ann is waving.")]
     own = write_set(tmp_path, characters=[new], scenes=[{"place": "park", "beats": beats}])
-    assert_bad_input(call(own, "--stories", "alone"), "character Ann", "ann.png")
-    assert_bad_input(call(write_set(tmp_path, colour="red")), "stories.0.colour", "Extra inputs")
+    assert_bad_input(evaluate(own, "--stories", "alone"), "character Ann", "ann.png")
+    assert_bad_input(
+        evaluate(write_set(tmp_path, colour="red")), "stories.0.colour", "Extra inputs"
+    )
     file.write_text("stories: [")
-    assert_bad_input(call(file), "stories.yaml")
+    assert_bad_input(evaluate(file), "stories.yaml")
