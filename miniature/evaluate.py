@@ -32,7 +32,8 @@ from pipelines.binding import Verdict
 log = logging.getLogger("miniature.evaluate")
 
 NUM_STEPS = 25
-GUIDANCE = 5.0
+GUIDANCE = 4.0
+"""As the profile samples."""
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 LEFT, RIGHT = (0.0, 0.05, 0.45, 1.0), (0.55, 0.05, 1.0, 1.0)
 _NAMED = tuple(name for name in BASE_CHARACTERS if name != PERSON)

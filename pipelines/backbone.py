@@ -28,12 +28,10 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_log
 
 from pipelines.regions import TokenGrid
+from pipelines.spatial_norm import shrink_norms
 
 Sampler = Literal["dpm", "ddim"]
-Caches = dict[str, Any]
 MAX_CACHED_TEXTS = 512
-REMEMBERED = ("conv1", "conv2", "conv_shortcut")
-"""The convolutions of a decoder's block that look back in time."""
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -51,6 +49,7 @@ class Backbone:
         self.folder, self.device = folder, device
         self.transformer = pipeline.transformer.requires_grad_(False).eval()
         self.vae = pipeline.vae.requires_grad_(False).eval()
+        shrink_norms(self.vae)
         self.text_encoder = pipeline.text_encoder.requires_grad_(False).eval()
         self.tokenizer = pipeline.tokenizer
         self._schedule = dict(pipeline.scheduler.config)
@@ -94,8 +93,6 @@ class Backbone:
         """Compile the decoder's blocks on first use, once for each of a clip's few shapes."""
         decoder = self.vae.decoder
         blocks = [m for m in decoder.modules() if isinstance(m, CogVideoXResnetBlock3D)]
-        for block in (*blocks, decoder.norm_out):
-            block.register_forward_hook(_forget)
         others = [m for m in decoder.modules() if isinstance(m, CogVideoXUpsample3D)]
         _compile([*blocks, *others, decoder.norm_out], dynamic=False)
 
@@ -254,13 +251,6 @@ class Backbone:
             return_dict=False,
         )[0]
         return prediction.float()
-
-
-def _forget(_module: nn.Module, _args: object, out: tuple[Tensor, Caches]) -> tuple[Tensor, Caches]:
-    """Of the last frames of a chunk only those that the next one reads: diffusers keeps those of
-    the norms' convolutions too, which reach over one frame, at a copy and a graph of their own."""
-    hidden, caches = out
-    return hidden, {name: caches[name] for name in REMEMBERED if name in caches}
 
 
 def _compile(modules: Iterable[nn.Module], **how: Any) -> None:

@@ -11,8 +11,10 @@ autoencoder is no prior: what is held out is held out of the transformer).
 
 import logging
 import math
+import multiprocessing
 import random
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,24 @@ from miniature.replay import Replayed
 from miniature.run import Run
 from miniature.saving import half, load_state, save_state, seed_all
 from miniature.world import NUM_FRAMES, SIZE_PX, render, sample_spec
+from pipelines.spatial_norm import shrink_norms
 
 log = logging.getLogger("miniature.vae")
 
-NUM_STEPS = 24_000
+NUM_STEPS = 40_000
 BATCH = 4
 GROUP = 64
 """Videos rendered together."""
-REFRESH_EVERY = 128
+REFRESH_EVERY = 512
 CHUNK_FRAMES = 8
 """The chunks `AutoencoderKLCogVideoX` works in: 9 frames (3 latent frames), then 8 (2) each."""
 LEARNING_RATE = 2e-3
-KL_WEIGHT = 3e-4
-LATE_FROM = 0.5
+KL_WEIGHT = 2e-4
+LATE_FROM = 0.3
 """Share of the run after which loss and noise begin to turn into what they are at its end."""
-LATE_NOISE = 0.5
+LATE_NOISE = 0.3
 """Share of the posterior's spread that is drawn at the end."""
-LATE_ABSOLUTE = 0.25
+LATE_ABSOLUTE = 0.05
 """Weight of the absolute error at the end; one before."""
 EVERYONE = (*CHARACTERS, PERSON)
 
@@ -208,12 +211,9 @@ class _Chunks:
     ) -> None:
         self._vae, self._optimiser, self._pool = vae, optimiser, pool
         self._device = run.device
-        on_gpu = run.device == "cuda"
-        objective = Objective(vae)
-        self._eager = objective
-        self._work: nn.Module = (
-            torch.compile(objective, dynamic=False) if on_gpu else objective  # type: ignore[assignment]
-        )
+        self._on_gpu = on_gpu = run.device == "cuda"
+        self._plain = Objective(vae)
+        self._work = _compiled(self._plain) if on_gpu else self._plain
         self._videos = pool.draw(torch.Generator().manual_seed(0))
         self._start = NUM_FRAMES
         self._opening = _pixels(self._videos[:, : CHUNK_FRAMES + 1])
@@ -221,15 +221,18 @@ class _Chunks:
         self._caches: tuple[Cache, Cache] | None = None
         self.late = torch.zeros((), device=run.device)
         self.squared = torch.zeros((), device=run.device)
-        # Five chunks in six have the later shape; compiling the first's too takes minutes more.
-        self._first = Replayed(self._learn_first, record=on_gpu)
+        # Five chunks in six are later ones. They are compiled here, first ones meanwhile in a
+        # process beside, whose work is then found in the cache that compilers share.
+        self._first = Replayed(lambda: self._learn_first(self._plain), record=on_gpu)
         self._later = Replayed(self._learn_later, record=on_gpu)
+        self._beside = _beside() if on_gpu else None
 
     def step(self, generator: torch.Generator) -> None:
         """Learn from the next eight frames of the videos under way, or new ones' first nine."""
         if self._start == NUM_FRAMES:
             self._videos, self._start = self._pool.draw(generator), CHUNK_FRAMES + 1
             self._opening.copy_(_pixels(self._videos[:, : self._start]))
+            self._take_compiled()
             self._first()
             return
         end = self._start + CHUNK_FRAMES
@@ -237,8 +240,14 @@ class _Chunks:
         self._start = end
         self._later()
 
-    def _learn_first(self) -> None:
-        caches = self._learn(self._eager, self._opening, None, None)
+    def _take_compiled(self) -> None:
+        if self._beside is not None and self._beside.exitcode == 0:
+            self._beside = None
+            log.info("first chunks are compiled")
+            self._first = Replayed(lambda: self._learn_first(self._work), record=True)
+
+    def _learn_first(self, work: nn.Module) -> None:
+        caches = self._learn(work, self._opening, None, None)
         if self._caches is None:
             self._caches = caches
         else:
@@ -251,16 +260,51 @@ class _Chunks:
     def _learn(
         self, work: nn.Module, pixels: Tensor, seen: Cache, drawn: Cache
     ) -> tuple[Cache, Cache]:
-        shape = (len(pixels), 16, (pixels.shape[2] + 3) // 4, *(s // 8 for s in SIZE_PX))
-        noise = torch.randn(shape, device=self._device)
-        # Casts are not kept: kept ones would outlive the step that a graph records.
-        with torch.autocast(self._device, torch.bfloat16, cache_enabled=False):
-            loss, squared, seen, drawn = work(pixels, noise, self.late, seen, drawn)
-        loss.backward()
+        loss, squared, seen, drawn = _losses(work, pixels, self.late, seen, drawn)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._vae.parameters(), 1.0)
         self._optimiser.apply()
         self.squared.copy_(squared.detach())
         return seen, drawn
+
+
+def _losses(
+    work: nn.Module, pixels: Tensor, late: Tensor, seen: Cache, drawn: Cache
+) -> tuple[Tensor, Tensor, Cache, Cache]:
+    shape = (len(pixels), 16, (pixels.shape[2] + 3) // 4, *(s // 8 for s in SIZE_PX))
+    noise = torch.randn(shape, device=pixels.device)
+    # Casts are not kept: kept ones would outlive the step that a graph records.
+    with torch.autocast(pixels.device.type, torch.bfloat16, cache_enabled=False):
+        found: tuple[Tensor, Tensor, Cache, Cache] = work(pixels, noise, late, seen, drawn)
+    return found
+
+
+def _compiled(work: nn.Module) -> nn.Module:
+    return torch.compile(work, dynamic=False)  # type: ignore[return-value]
+
+
+def _for_gpu(vae: AutoencoderKLCogVideoX) -> AutoencoderKLCogVideoX:
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    keep_layout(channels_last(vae))
+    shrink_norms(vae)
+    return vae
+
+
+def _beside() -> SpawnProcess:
+    process = multiprocessing.get_context("spawn").Process(target=_compile_opening, daemon=True)
+    process.start()
+    return process
+
+
+def _compile_opening() -> None:
+    """Compile what learns from a video's first chunk."""
+    vae = _for_gpu(make_vae().to("cuda"))
+    shape = (BATCH, CHUNK_FRAMES + 1, 3, *SIZE_PX)
+    frames = torch.zeros(shape, dtype=torch.uint8, device="cuda")
+    late = torch.zeros((), device="cuda")
+    loss, *_ = _losses(_compiled(Objective(vae)), _pixels(frames), late, None, None)
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _copy_into(target: Any, source: Any) -> None:
@@ -282,9 +326,7 @@ def train(run: Run) -> dict[str, float]:
     pool_size, shown = (GROUP, 1) if run.tiny else (1024, 32)
     vae = make_vae().to(run.device)
     if run.device == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
-        keep_layout(channels_last(vae))
+        _for_gpu(vae)
     optimiser = _optimiser(vae)
     first = _resume(run, vae, optimiser)
     steps = first + 8 if run.tiny else NUM_STEPS
