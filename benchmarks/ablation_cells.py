@@ -1,0 +1,111 @@
+"""What the ablation films: its cells, its stories, and what each cell does without.
+
+After arXiv 2411.16657, tables 2 and 3: retrieval-augmented motion priors and regions (SR3AI) each
+with and without the other, and clips that were searched in four ways; ours beside them: subject
+priors with and without.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cluster.locate import open_studio
+from cluster.order import ALL_PRIORS, Order, PriorKind
+from cluster.profiles import Profile
+from cluster.workdir import WorkDir
+from retrieval_index.options import SearchOptions
+from serve.errors import InputError
+from serve.story_set_input import AskedStory, read_stories
+
+STORIES = Path(__file__).resolve().parent.parent / "examples" / "puppet_stories" / "stories.yaml"
+SMALL: Mapping[str, tuple[int, ...]] = {
+    "mermaid-on-land": (1, 4),
+    "robot-first-morning": (3,),
+    "pirate-and-witch": (1, 5),
+}
+"""Scenes of the version for two CPU cores: every held-out motion, two held-out characters, and two
+scenes of two characters."""
+SUBJECT_ALONE: frozenset[PriorKind] = frozenset({"subject"})
+MOTION_ALONE: frozenset[PriorKind] = frozenset({"motion"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One way to film every story."""
+
+    name: str
+    priors: frozenset[PriorKind] = ALL_PRIORS
+    regions: bool = True
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the profile's section ``search``."""
+
+    def profile(self, profile: Profile) -> Profile:
+        """A profile that searches as this cell does."""
+        numbers = {**profile.search.model_dump(), **self.search}
+        return profile.model_copy(update={"search": SearchOptions.model_validate(numbers)})
+
+
+NEITHER = Cell(name="neither", priors=SUBJECT_ALONE, regions=False)
+REGIONS = Cell(name="regions", priors=SUBJECT_ALONE)
+MOTIONS = Cell(name="motion priors", regions=False)
+BOTH = Cell(name="both")
+NO_SUBJECTS = Cell(name="both, no subject priors", priors=MOTION_ALONE)
+UNFILTERED = Cell(
+    name="both, 20 unfiltered clips",
+    search={
+        "max_candidates": 400,  # some show nobody; 20 are to be left
+        "filter_attributes": False,
+        "rank_by": "bm25",
+        "filter_scores": False,
+        "max_clips": 20,
+        "min_clips": 0,
+    },
+)
+FEW = Cell(name="both, 3 clips", search={"max_clips": 3, "min_clips": 3})
+CELLS = (NEITHER, REGIONS, MOTIONS, BOTH, NO_SUBJECTS, UNFILTERED, FEW)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A story, a seed and a cell: one film."""
+
+    cell: Cell
+    asked: AskedStory
+    order: Order
+
+
+def chosen_stories(
+    profile: Profile, scenes: Mapping[str, Sequence[int]] | None
+) -> tuple[AskedStory, ...]:
+    """The stories of the set with these scenes alone, by number from 1; None: all of them.
+
+    Raises `InputError` for a story or a scene that is not there.
+    """
+    stories = read_stories(STORIES, list(scenes or ()), profile)
+    return tuple(_cut(story, scenes[story.name]) if scenes else story for story in stories)
+
+
+def shots(
+    stories: Sequence[AskedStory], cells: Sequence[Cell], profile: Profile, work: WorkDir, seed: int
+) -> list[Shot]:
+    """Every story in every cell, with its own seed and so many more. Raises `MissingError`."""
+    found = []
+    for cell in cells:
+        studio = open_studio(cell.profile(profile), work, regions=cell.regions, plans=False)
+        for story in stories:
+            seeded = story.seeded(seed)
+            asked = replace(seeded, film=f"{cell.name}: {seeded.film}")
+            found.append(Shot(cell, asked, asked.order(studio, cell.priors)))
+    return found
+
+
+def _cut(story: AskedStory, numbers: Sequence[int]) -> AskedStory:
+    assert story.plan is not None, "every story of this set has its scenes"
+    there = len(story.plan.scenes)
+    if not numbers or not all(1 <= number <= there for number in numbers):
+        raise InputError(f"{story.name} has scenes 1 to {there}, not {list(numbers)}")
+    scenes = tuple(story.plan.scenes[number - 1] for number in numbers)
+    plan = story.plan.model_copy(update={"scenes": scenes})
+    cut = story.story.model_copy(update={"num_scenes": len(scenes)})
+    return replace(story, plan=plan, story=cut)
