@@ -4,8 +4,10 @@ Films that are all there are given at once: no database is opened and no Ray sta
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import Crew, Watch
@@ -14,6 +16,7 @@ from cluster.order import Order
 from cluster.outlook import look_ahead
 from cluster.resources import Machine, Resources, Share
 from cluster.seats import ActorSeat, Hire
+from cluster.steps import StepError
 from cluster.titles import Titles
 from cluster.workdir import WorkDir
 
@@ -79,6 +82,61 @@ async def direct_on(
         crew.close()
 
 
+async def direct_each(
+    ray: LocalRay,
+    orders: Sequence[Order],
+    *,
+    work: WorkDir,
+    resources: Resources,
+    watch: Watch,
+    titles: Mapping[str, str],
+    at_once: int,
+    ended: Callable[[Order, Artifact | StepError], None],
+) -> None:
+    """The same where the failure of one film stops no other: of each is told how it ended, when it
+    does.
+
+    Args:
+        at_once: so many films at a time.
+    """
+    store = LocalStore(work.artifacts)
+    named = Titles(titles, watch)
+    crew = Crew(work, store, resources, actors(ray, store, work), named)
+    try:
+        with _engine(orders, work=work, store=store, crew=crew, named=named):
+            await _in_turn(orders, at_once, ended)
+    finally:
+        crew.close()
+
+
+async def _in_turn(
+    orders: Sequence[Order], at_once: int, ended: Callable[[Order, Artifact | StepError], None]
+) -> None:
+    waiting = deque(orders)
+    films: dict[asyncio.Future[Artifact | StepError], Order] = {}
+    try:
+        while waiting or films:
+            while waiting and len(films) < at_once:
+                order = waiting.popleft()
+                films[asyncio.ensure_future(_made_or_failed(order))] = order
+            done, _ = await asyncio.wait(films, return_when=asyncio.FIRST_COMPLETED)
+            for film in done:
+                ended(films.pop(film), film.result())
+    except BaseException:
+        await _stop({str(order.artifact): film for film, order in films.items()})
+        raise
+
+
+async def _made_or_failed(order: Order) -> Artifact | StepError:
+    from cluster import durable
+
+    try:
+        return await durable.film(order)
+    except StepError as error:
+        await durable.let_go(str(order.artifact))
+        return error
+
+
 async def _found(store: LocalStore, orders: Sequence[Order]) -> list[Artifact] | None:
     """The films, if all are there."""
     films = [(await look_ahead(store, order)).film for order in orders]
@@ -98,19 +156,38 @@ def actors(ray: LocalRay, store: LocalStore, work: WorkDir) -> Hire:
 async def _durably(
     orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew, named: Titles
 ) -> list[Artifact]:
+    from cluster import durable
+
+    with _engine(orders, work=work, store=store, crew=crew, named=named):
+        films = {str(o.artifact): asyncio.ensure_future(durable.film(o)) for o in orders}
+        try:
+            made = dict(zip(films, await asyncio.gather(*films.values()), strict=True))
+        except BaseException:
+            await _stop(films)
+            raise
+        return [made[str(order.artifact)] for order in orders]
+
+
+async def _stop(films: Mapping[str, asyncio.Future[Any]]) -> None:
+    """Films by name; when this returns, they have stopped."""
+    from cluster import durable
+
+    for name in films:
+        await durable.cancel(name)
+    await asyncio.gather(*films.values(), return_exceptions=True)
+
+
+@contextmanager
+def _engine(
+    orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew, named: Titles
+) -> Iterator[None]:
+    """The durable engine for these orders."""
     from cluster import durable  # DBOS takes a second to import, and a finished film needs none
 
     store.sweep()
     durable.set_aside(work.flows, orders, store.has)
     durable.launch(durable.sqlite(work.flows), store, crew.run, begun=named.begun)
-    films = {str(order.artifact): asyncio.ensure_future(durable.film(order)) for order in orders}
     try:
-        made = dict(zip(films, await asyncio.gather(*films.values()), strict=True))
-        return [made[str(order.artifact)] for order in orders]
-    except BaseException:
-        for name in films:
-            await durable.cancel(name)
-        await asyncio.gather(*films.values(), return_exceptions=True)
-        raise
+        yield
     finally:
         durable.shut_down()

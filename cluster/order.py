@@ -23,6 +23,7 @@ class Order(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
     topic: str
     cast: tuple[Member, ...]
+    """Nobody: the planner says who the topic is about, and no character is learned."""
     num_scenes: int
     wishes: tuple[str, ...] = ()
     """Motions that must occur in the plan."""

@@ -373,6 +373,14 @@ def _add_evaluate(commands: Any) -> None:
         "repeated",
     )
     evaluate.add_argument(
+        "--t2v-compbench",
+        dest="of_prompts",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="PROMPTS_DIR OUT: make the videos of a benchmark's prompts, named as its own scripts "
+        "expect them; measure nothing",
+    )
+    evaluate.add_argument(
         "--html",
         type=Path,
         default=argparse.SUPPRESS,

@@ -22,6 +22,7 @@ from cluster.profiles import Profile, load_profile
 from cluster.workdir import WorkDir
 from pipelines.evaluation_page import page
 from serve.commands.filming import announce
+from serve.commands.prompt_videos import make_videos
 from serve.display import Display
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
@@ -46,12 +47,21 @@ def evaluate(
     use_priors: bool = True,
     without: Sequence[PriorKind] = (),
     use_regions: bool = True,
+    of_prompts: bool = False,
 ) -> int:
     """Measure films, or stories after filming them; figures go to standard output, and as a page
     with pictures to a file."""
     profile, console, work = load_profile(profile_name), Console(stderr=True), WorkDir(work_dir)
     if html is not None:
         _check_page(html)
+    seen = {"--stories": bool(names), "--seeds": num_seeds is not None}
+    learned = {"--no-priors": not use_priors, **{f"--no-{kind}-priors": True for kind in without}}
+    if of_prompts:
+        _refuse(
+            {**seen, **learned, "--character": bool(characters), "--html": html is not None},
+            "--t2v-compbench",
+        )
+        return make_videos(films, profile, work, use_regions=use_regions, as_json=as_json)
     if any(map(is_story_set, films)):
         _refuse({"--character": bool(characters), "several files": len(films) > 1}, "stories")
         stories = with_seeds(read_stories(films[0], names, profile), num_seeds or 1)
@@ -62,10 +72,7 @@ def evaluate(
         asked = [(story, story.order(studio, priors)) for story in stories]
         measured = _film_and_measure(console, instruments, asked, profile, work, html is not None)
     else:
-        only = {"--stories": bool(names), "--seeds": num_seeds is not None}
-        only |= {"--no-priors": not use_priors, "--no-regions": not use_regions}
-        only |= {f"--no-{kind}-priors": True for kind in without}
-        _refuse(only, "films that are there")
+        _refuse({**seen, **learned, "--no-regions": not use_regions}, "films that are there")
         given = with_cast(read_films(films), characters, profile)
         check_work_dir(work_dir)
         instruments = find_instruments(profile, work)
