@@ -20,9 +20,10 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.ablation_cells import BOTH, CELLS, FEW, SMALL, UNFILTERED, chosen_stories, shots
+from benchmarks.ablation_cells import BOTH, CELLS, FEW, SMALL, UNFILTERED, shots
 from benchmarks.ablation_run import Floor, Lesson, film_and_measure, lessons, rows_by_cell
 from benchmarks.ablation_tables import as_data, sentences, tables
+from benchmarks.puppet_stories import chosen_stories
 from cluster.locate import find_model
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir

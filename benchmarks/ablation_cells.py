@@ -7,7 +7,6 @@ priors with and without.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from cluster.locate import open_studio
@@ -15,10 +14,8 @@ from cluster.order import ALL_PRIORS, Order, PriorKind
 from cluster.profiles import Profile
 from cluster.workdir import WorkDir
 from retrieval_index.options import SearchOptions
-from serve.errors import InputError
-from serve.story_set_input import AskedStory, read_stories
+from serve.story_set_input import AskedStory
 
-STORIES = Path(__file__).resolve().parent.parent / "examples" / "puppet_stories" / "stories.yaml"
 SMALL: Mapping[str, tuple[int, ...]] = {
     "mermaid-on-land": (1, 4),
     "robot-first-morning": (3,),
@@ -75,17 +72,6 @@ class Shot:
     order: Order
 
 
-def chosen_stories(
-    profile: Profile, scenes: Mapping[str, Sequence[int]] | None
-) -> tuple[AskedStory, ...]:
-    """The stories of the set with these scenes alone, by number from 1; None: all of them.
-
-    Raises `InputError` for a story or a scene that is not there.
-    """
-    stories = read_stories(STORIES, list(scenes or ()), profile)
-    return tuple(_cut(story, scenes[story.name]) if scenes else story for story in stories)
-
-
 def shots(
     stories: Sequence[AskedStory], cells: Sequence[Cell], profile: Profile, work: WorkDir, seed: int
 ) -> list[Shot]:
@@ -98,14 +84,3 @@ def shots(
             asked = replace(seeded, film=f"{cell.name}: {seeded.film}")
             found.append(Shot(cell, asked, asked.order(studio, cell.priors)))
     return found
-
-
-def _cut(story: AskedStory, numbers: Sequence[int]) -> AskedStory:
-    assert story.plan is not None, "every story of this set has its scenes"
-    there = len(story.plan.scenes)
-    if not numbers or not all(1 <= number <= there for number in numbers):
-        raise InputError(f"{story.name} has scenes 1 to {there}, not {list(numbers)}")
-    scenes = tuple(story.plan.scenes[number - 1] for number in numbers)
-    plan = story.plan.model_copy(update={"scenes": scenes})
-    cut = story.story.model_copy(update={"num_scenes": len(scenes)})
-    return replace(story, plan=plan, story=cut)

@@ -15,7 +15,6 @@ from benchmarks.ablation_cells import (
     REGIONS,
     SMALL,
     UNFILTERED,
-    chosen_stories,
     shots,
 )
 from benchmarks.ablation_tables import (
@@ -35,6 +34,7 @@ from benchmarks.ablation_tables import (
     tables,
     verdict,
 )
+from benchmarks.puppet_stories import chosen_stories
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from pipelines.binding import SeenAct, Verdict
