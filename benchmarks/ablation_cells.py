@@ -75,12 +75,16 @@ class Shot:
 def shots(
     stories: Sequence[AskedStory], cells: Sequence[Cell], profile: Profile, work: WorkDir, seed: int
 ) -> list[Shot]:
-    """Every story in every cell, with its own seed and so many more. Raises `MissingError`."""
+    """Every story in every cell, with its own seed and so many more; story by story, so that what
+    is to be compared is made at about the same time. Raises `MissingError`."""
+    studios = {
+        cell.name: open_studio(cell.profile(profile), work, regions=cell.regions, plans=False)
+        for cell in cells
+    }
     found = []
-    for cell in cells:
-        studio = open_studio(cell.profile(profile), work, regions=cell.regions, plans=False)
-        for story in stories:
-            seeded = story.seeded(seed)
-            asked = replace(seeded, film=f"{cell.name}: {seeded.film}")
-            found.append(Shot(cell, asked, asked.order(studio, cell.priors)))
+    for story in (one.seeded(seed) for one in stories):
+        for cell in cells:
+            asked = replace(story, film=f"{cell.name}: {story.film}")
+            order = asked.order(studios[cell.name], cell.priors)
+            found.append(Shot(cell, asked, order))
     return found

@@ -26,6 +26,9 @@ from serve.measuring import Instruments
 from serve.measuring_crew import measure_on_ray
 from serve.story_films import film_stories
 
+AT_ONCE = 24
+"""Films under way: enough to keep everybody busy, and few enough that films are finished when time
+is over, and not only scenes of all of them."""
 _FIGURES: TypeAdapter[StoryFigures] = TypeAdapter(StoryFigures)
 
 
@@ -96,6 +99,7 @@ def film_and_measure(
                     resources=floor.profile.resources,
                     watch=display,
                     limit_s=None if left is None else 0.8 * left,
+                    at_once=AT_ONCE,
                 )
             _measure_new(floor, ray.start, films, kept)
             by_name = {film.name: film for film in films}

@@ -5,9 +5,9 @@ Films that are all there are given at once: no database is opened and no Ray sta
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import Crew, Watch
@@ -19,6 +19,8 @@ from cluster.seats import ActorSeat, Hire
 from cluster.steps import StepError
 from cluster.titles import Titles
 from cluster.workdir import WorkDir
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -64,22 +66,28 @@ async def direct_on(
     resources: Resources,
     watch: Watch,
     titles: Mapping[str, str] | None = None,
+    at_once: int | None = None,
 ) -> list[Artifact]:
     """The same by who is `at_work` already and has more to do than this.
 
     Args:
         titles: what the watcher is to call films, by name of the order.
+        at_once: so many films at a time, in their order; None: all.
     """
     store = LocalStore(work.artifacts)
     films = await _found(store, orders)
     if films is not None:
         return films
-    named = Titles(titles or {}, watch)
-    crew = Crew(work, store, resources, actors(ray, store, work), named)
-    try:
-        return await _durably(orders, work=work, store=store, crew=crew, named=named)
-    finally:
-        crew.close()
+    made: dict[str, Artifact] = {}
+    by_name = {str(order.artifact): order for order in orders}
+    with _engine(ray, orders, work=work, resources=resources, watch=watch, titles=titles or {}):
+        await _in_turn(
+            list(by_name.values()),
+            at_once or len(orders),
+            _made,
+            lambda order, film: made.update({str(order.artifact): film}),
+        )
+    return [made[str(order.artifact)] for order in orders]
 
 
 async def direct_each(
@@ -94,37 +102,38 @@ async def direct_each(
     ended: Callable[[Order, Artifact | StepError], None],
 ) -> None:
     """The same where the failure of one film stops no other: of each is told how it ended, when it
-    does.
-
-    Args:
-        at_once: so many films at a time.
-    """
-    store = LocalStore(work.artifacts)
-    named = Titles(titles, watch)
-    crew = Crew(work, store, resources, actors(ray, store, work), named)
-    try:
-        with _engine(orders, work=work, store=store, crew=crew, named=named):
-            await _in_turn(orders, at_once, ended)
-    finally:
-        crew.close()
+    does."""
+    with _engine(ray, orders, work=work, resources=resources, watch=watch, titles=titles):
+        await _in_turn(orders, at_once, _made_or_failed, ended)
 
 
 async def _in_turn(
-    orders: Sequence[Order], at_once: int, ended: Callable[[Order, Artifact | StepError], None]
+    orders: Sequence[Order],
+    at_once: int,
+    make: Callable[[Order], Awaitable[T]],
+    ended: Callable[[Order, T], None],
 ) -> None:
+    """So many at a time. If one raises, or we are cancelled, those under way are stopped first."""
     waiting = deque(orders)
-    films: dict[asyncio.Future[Artifact | StepError], Order] = {}
+    films: dict[asyncio.Future[T], Order] = {}
     try:
         while waiting or films:
             while waiting and len(films) < at_once:
                 order = waiting.popleft()
-                films[asyncio.ensure_future(_made_or_failed(order))] = order
+                films[asyncio.ensure_future(make(order))] = order
             done, _ = await asyncio.wait(films, return_when=asyncio.FIRST_COMPLETED)
             for film in done:
-                ended(films.pop(film), film.result())
+                how = film.result()
+                ended(films.pop(film), how)
     except BaseException:
         await _stop({str(order.artifact): film for film, order in films.items()})
         raise
+
+
+async def _made(order: Order) -> Artifact:
+    from cluster import durable
+
+    return await durable.film(order)
 
 
 async def _made_or_failed(order: Order) -> Artifact | StepError:
@@ -153,41 +162,40 @@ def actors(ray: LocalRay, store: LocalStore, work: WorkDir) -> Hire:
     return hire
 
 
-async def _durably(
-    orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew, named: Titles
-) -> list[Artifact]:
-    from cluster import durable
-
-    with _engine(orders, work=work, store=store, crew=crew, named=named):
-        films = {str(o.artifact): asyncio.ensure_future(durable.film(o)) for o in orders}
-        try:
-            made = dict(zip(films, await asyncio.gather(*films.values()), strict=True))
-        except BaseException:
-            await _stop(films)
-            raise
-        return [made[str(order.artifact)] for order in orders]
-
-
 async def _stop(films: Mapping[str, asyncio.Future[Any]]) -> None:
     """Films by name; when this returns, they have stopped."""
     from cluster import durable
 
+    for film in films.values():
+        film.cancel()
+    # first those who wait for them, so that none begins afterwards
+    await asyncio.gather(*films.values(), return_exceptions=True)
     for name in films:
         await durable.cancel(name)
-    await asyncio.gather(*films.values(), return_exceptions=True)
 
 
 @contextmanager
 def _engine(
-    orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew, named: Titles
+    ray: LocalRay,
+    orders: Sequence[Order],
+    *,
+    work: WorkDir,
+    resources: Resources,
+    watch: Watch,
+    titles: Mapping[str, str],
 ) -> Iterator[None]:
-    """The durable engine for these orders."""
+    """A crew, and the durable engine that it works for, as long as these orders take."""
     from cluster import durable  # DBOS takes a second to import, and a finished film needs none
 
-    store.sweep()
-    durable.set_aside(work.flows, orders, store.has)
-    durable.launch(durable.sqlite(work.flows), store, crew.run, begun=named.begun)
+    store, named = LocalStore(work.artifacts), Titles(titles, watch)
+    crew = Crew(work, store, resources, actors(ray, store, work), named)
     try:
-        yield
+        store.sweep()
+        durable.set_aside(work.flows, orders, store.has)
+        durable.launch(durable.sqlite(work.flows), store, crew.run, begun=named.begun)
+        try:
+            yield
+        finally:
+            durable.shut_down()
     finally:
-        durable.shut_down()
+        crew.close()

@@ -30,15 +30,27 @@ def film_stories(
     resources: Resources,
     watch: Watch,
     limit_s: float | None = None,
+    at_once: int | None = None,
 ) -> tuple[GivenFilm, ...]:
     """Films of stories, made now or found, in their order.
 
-    After so long the work is stopped, and those are left out that are not finished. Raises
-    `StepError`.
+    Args:
+        limit_s: after so long the work is stopped, and those are left out that are not finished.
+        at_once: so many films at a time; None: all.
+
+    Raises:
+        StepError: a step failed.
     """
     orders = [order for _, order in asked]
     titles = {str(order.artifact): story.film for story, order in asked}
-    making = direct_on(ray, orders, work=work, resources=resources, watch=watch, titles=titles)
+    making = direct_on(
+        *(ray, orders),
+        work=work,
+        resources=resources,
+        watch=watch,
+        titles=titles,
+        at_once=at_once,
+    )
     store = LocalStore(work.artifacts)
     films = asyncio.run(_within(limit_s, making, orders, store))
     return tuple(
