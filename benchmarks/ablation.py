@@ -28,7 +28,7 @@ from cluster.locate import find_model
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import SCALE
-from serve.errors import EXIT_CODES, FAILED, exit_code
+from serve.errors import EXIT_CODES, FAILED, InputError, exit_code
 from serve.measuring import find_instruments
 from serve.story_input import check_work_dir, check_writable
 
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
 def _run(words: argparse.Namespace, command: str) -> int:
     began = time.monotonic()
     profile, work = load_profile(words.profile), WorkDir(words.work_dir)
+    if words.seeds < 1:
+        raise InputError(f"--seeds {words.seeds}: one film of each story is the least")
     if words.json is not None:
         check_writable(words.json)
     stories = chosen_stories(profile, None if words.full else words.scenes or SMALL)

@@ -99,6 +99,8 @@ def _compare(profile: Profile, work: WorkDir, instruments: Instruments) -> int:
 def _write(
     profile: Profile, work: WorkDir, instruments: Instruments, video_model: str, num_seeds: int
 ) -> int:
+    if num_seeds < 2:
+        raise InputError(f"--seeds {num_seeds}: noise takes two at least")
     figures = measure(profile, work, instruments, range(num_seeds))
     kept = {
         "command": f"python -m benchmarks.gate --write --seeds {num_seeds}",

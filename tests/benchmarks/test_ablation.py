@@ -151,6 +151,7 @@ def test_the_small_version_shows_every_held_out_motion_and_characters_with_prior
     [
         (["--scenes", "nobody:1"], "no story 'nobody'"),
         (["--scenes", "mermaid-on-land:9"], "mermaid-on-land has scenes 1 to 5, not [9]"),
+        (["--seeds", "0"], "one film of each story is the least"),
         (["--profile", "nothing"], "no profile 'nothing'"),
         (["--json", "nowhere/out.json"], "cannot be written"),
     ],

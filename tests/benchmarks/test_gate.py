@@ -40,6 +40,11 @@ def test_its_scenes_are_there_and_show_one_character_or_two():
     assert {len(scene.entity_ids) for story in stories for scene in story.plan.scenes} == {1, 2}
 
 
+def test_one_seed_tells_no_noise(tmp_path, capsys):
+    assert main(["--work-dir", str(tmp_path), "--write", "--seeds", "1"]) == 2
+    assert "noise takes two at least" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_figure_fell(tmp_path, capsys):
