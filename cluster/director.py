@@ -4,16 +4,38 @@ Films that are all there are given at once: no database is opened and no Ray sta
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import Crew, Watch
 from cluster.local import LocalRay, end_leftovers
 from cluster.order import Order
 from cluster.outlook import look_ahead
-from cluster.resources import Resources, Share
+from cluster.resources import Machine, Resources, Share
 from cluster.seats import ActorSeat, Hire
+from cluster.steps import StepError
+from cluster.titles import Titles
 from cluster.workdir import WorkDir
+
+T = TypeVar("T")
+
+
+@contextmanager
+def at_work(work: WorkDir, machine: Machine) -> Iterator[LocalRay]:
+    """The work folder, held alone, and a Ray for it that starts when it is first needed.
+
+    Raises `BusyError` when another command is at work in the folder.
+    """
+    with work.locked():
+        end_leftovers(work)
+        ray = LocalRay(work, machine)
+        try:
+            yield ray
+        finally:
+            ray.stop()
 
 
 async def direct(
@@ -29,19 +51,106 @@ async def direct(
         BusyError: another command is at work in the folder.
         StepError: a step failed; its message says which and why.
     """
+    films = await _found(LocalStore(work.artifacts), orders)
+    if films is not None:
+        return films
+    with at_work(work, resources.machine) as ray:
+        return await direct_on(ray, orders, work=work, resources=resources, watch=watch)
+
+
+async def direct_on(
+    ray: LocalRay,
+    orders: Sequence[Order],
+    *,
+    work: WorkDir,
+    resources: Resources,
+    watch: Watch,
+    titles: Mapping[str, str] | None = None,
+    at_once: int | None = None,
+) -> list[Artifact]:
+    """The same by who is `at_work` already and has more to do than this.
+
+    Args:
+        titles: what the watcher is to call films, by name of the order.
+        at_once: so many films at a time, in their order; None: all.
+    """
     store = LocalStore(work.artifacts)
-    found = [(await look_ahead(store, order)).film for order in orders]
-    if None not in found:
-        return [film for film in found if film is not None]
-    with work.locked():
-        end_leftovers(work)
-        ray = LocalRay(work, resources.machine)
-        crew = Crew(work, store, resources, actors(ray, store, work), watch)
-        try:
-            return await _durably(orders, work=work, store=store, crew=crew)
-        finally:
-            crew.close()
-            ray.stop()
+    films = await _found(store, orders)
+    if films is not None:
+        return films
+    made: dict[str, Artifact] = {}
+    by_name = {str(order.artifact): order for order in orders}
+    with _engine(ray, orders, work=work, resources=resources, watch=watch, titles=titles or {}):
+        await _in_turn(
+            list(by_name.values()),
+            at_once or len(orders),
+            _made,
+            lambda order, film: made.update({str(order.artifact): film}),
+        )
+    return [made[str(order.artifact)] for order in orders]
+
+
+async def direct_each(
+    ray: LocalRay,
+    orders: Sequence[Order],
+    *,
+    work: WorkDir,
+    resources: Resources,
+    watch: Watch,
+    titles: Mapping[str, str],
+    at_once: int,
+    ended: Callable[[Order, Artifact | StepError], None],
+) -> None:
+    """The same where the failure of one film stops no other: of each is told how it ended, when it
+    does."""
+    with _engine(ray, orders, work=work, resources=resources, watch=watch, titles=titles):
+        await _in_turn(orders, at_once, _made_or_failed, ended)
+
+
+async def _in_turn(
+    orders: Sequence[Order],
+    at_once: int,
+    make: Callable[[Order], Awaitable[T]],
+    ended: Callable[[Order, T], None],
+) -> None:
+    """So many at a time. If one raises, or we are cancelled, those under way are stopped first."""
+    waiting = deque(orders)
+    films: dict[asyncio.Future[T], Order] = {}
+    try:
+        while waiting or films:
+            while waiting and len(films) < at_once:
+                order = waiting.popleft()
+                films[asyncio.ensure_future(make(order))] = order
+            done, _ = await asyncio.wait(films, return_when=asyncio.FIRST_COMPLETED)
+            for film in done:
+                how = film.result()
+                ended(films.pop(film), how)
+    except BaseException:
+        await _stop({str(order.artifact): film for film, order in films.items()})
+        raise
+
+
+async def _made(order: Order) -> Artifact:
+    from cluster import durable
+
+    return await durable.film(order)
+
+
+async def _made_or_failed(order: Order) -> Artifact | StepError:
+    from cluster import durable
+
+    try:
+        return await durable.film(order)
+    except StepError as error:
+        await durable.let_go(str(order.artifact))
+        return error
+
+
+async def _found(store: LocalStore, orders: Sequence[Order]) -> list[Artifact] | None:
+    """The films, if all are there."""
+    films = [(await look_ahead(store, order)).film for order in orders]
+    made = [film for film in films if film is not None]
+    return made if len(made) == len(films) else None
 
 
 def actors(ray: LocalRay, store: LocalStore, work: WorkDir) -> Hire:
@@ -53,22 +162,40 @@ def actors(ray: LocalRay, store: LocalStore, work: WorkDir) -> Hire:
     return hire
 
 
-async def _durably(
-    orders: Sequence[Order], *, work: WorkDir, store: LocalStore, crew: Crew
-) -> list[Artifact]:
+async def _stop(films: Mapping[str, asyncio.Future[Any]]) -> None:
+    """Films by name; when this returns, they have stopped."""
+    from cluster import durable
+
+    for film in films.values():
+        film.cancel()
+    # first those who wait for them, so that none begins afterwards
+    await asyncio.gather(*films.values(), return_exceptions=True)
+    for name in films:
+        await durable.cancel(name)
+
+
+@contextmanager
+def _engine(
+    ray: LocalRay,
+    orders: Sequence[Order],
+    *,
+    work: WorkDir,
+    resources: Resources,
+    watch: Watch,
+    titles: Mapping[str, str],
+) -> Iterator[None]:
+    """A crew, and the durable engine that it works for, as long as these orders take."""
     from cluster import durable  # DBOS takes a second to import, and a finished film needs none
 
-    store.sweep()
-    durable.set_aside(work.flows, orders, store.has)
-    durable.launch(durable.sqlite(work.flows), store, crew.run)
-    films = {str(order.artifact): asyncio.ensure_future(durable.film(order)) for order in orders}
+    store, named = LocalStore(work.artifacts), Titles(titles, watch)
+    crew = Crew(work, store, resources, actors(ray, store, work), named)
     try:
-        made = dict(zip(films, await asyncio.gather(*films.values()), strict=True))
-        return [made[str(order.artifact)] for order in orders]
-    except BaseException:
-        for name in films:
-            await durable.cancel(name)
-        await asyncio.gather(*films.values(), return_exceptions=True)
-        raise
+        store.sweep()
+        durable.set_aside(work.flows, orders, store.has)
+        durable.launch(durable.sqlite(work.flows), store, crew.run, begun=named.begun)
+        try:
+            yield
+        finally:
+            durable.shut_down()
     finally:
-        durable.shut_down()
+        crew.close()

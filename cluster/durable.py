@@ -32,9 +32,9 @@ from cluster.steps import AnyStep, Step, StepError
 from cluster.takeover import ALIVE, CHOICE, open_client, prepare, still_good, take_over
 from pipelines.progress import Cancelled
 
-FLOW_VERSION = "2"
-"""Raise it when the order of steps inside a workflow changes; flows of other versions begin anew
-and find their finished artifacts."""
+FLOW_VERSION = "3"
+"""Raise it when the order of steps inside a workflow changes, or what an order holds; flows of
+other versions begin anew and find their finished artifacts."""
 EXECUTOR = "director"
 POLL_S = 0.2
 T = TypeVar("T")

@@ -107,9 +107,9 @@ def whole_film(order: Order, plan: StoryPlan | None) -> dict[str, int]:
         scenes = len(plan.scenes)
     else:
         new = {slug(wish) for wish in order.wishes} - set(order.studio.known_motions)
-        searches = order.use_priors and order.studio.corpus is not None
+        searches = "motion" in order.priors and order.studio.corpus is not None
         motions = len(new) if searches else 0
-        subjects = sum(bool(m.images) for m in order.cast) if order.use_priors else 0
+        subjects = sum(bool(m.images) for m in order.cast) if "subject" in order.priors else 0
         scenes = order.num_scenes
     library = [step.kind for step in order.studio.build_library()] if motions else []
     return {

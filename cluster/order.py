@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal, get_args
 
 from pydantic import ConfigDict
 
@@ -11,6 +12,10 @@ from cluster.studio import Member, Studio
 from pipelines.plan import Record, Scene, StoryPlan
 from retrieval_index.records import SearchResult
 
+PriorKind = Literal["motion", "subject"]
+ALL_PRIORS: frozenset[PriorKind] = frozenset(get_args(PriorKind))
+NO_PRIORS: frozenset[PriorKind] = frozenset()
+
 
 class Order(Record):
     """One film, ordered."""
@@ -18,6 +23,7 @@ class Order(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
     topic: str
     cast: tuple[Member, ...]
+    """Nobody: the planner says who the topic is about, and no character is learned."""
     num_scenes: int
     wishes: tuple[str, ...] = ()
     """Motions that must occur in the plan."""
@@ -25,7 +31,8 @@ class Order(Record):
     """Of the scenes' noise; plans and priors have seeds of their own, in the studio."""
     plan: StoryPlan | None = None
     """A plan that is given; nothing is planned then."""
-    use_priors: bool = True
+    priors: frozenset[PriorKind] = ALL_PRIORS
+    """Which kinds are learned and used."""
     studio: Studio
 
     @cached_property
@@ -42,14 +49,14 @@ class Order(Record):
 
     def motions_to_learn(self, plan: StoryPlan) -> dict[str, str]:
         """Id and words of the plan's motions that need a prior, in order of first use."""
-        if not self.use_priors or self.studio.corpus is None:
+        if "motion" not in self.priors or self.studio.corpus is None:
             return {}
         known = set(self.studio.known_motions)
         return {name: words for name, words in plan.motions.items() if name not in known}
 
     def subjects_to_learn(self, plan: StoryPlan) -> dict[str, Member]:
         """The plan's characters that have reference images, by id."""
-        if not self.use_priors:
+        if "subject" not in self.priors:
             return {}
         cast = {member.id: member for member in self.cast if member.images}
         return {name: cast[name] for name in plan.entity_ids if name in cast}

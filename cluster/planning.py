@@ -5,6 +5,7 @@ from pathlib import Path
 from cluster.reader import PLAN
 from cluster.steps import WritePlan
 from cluster.workers import Desk
+from pipelines.casting import cast_of
 from pipelines.language import Engine, open_engine
 from pipelines.plan import Character, Story
 from pipelines.planner import PlannerOptions, plan_story
@@ -22,9 +23,11 @@ class Planner:
     def make(self, step: WritePlan, folder: Path, desk: Desk, progress: Progress) -> None:
         """Write ``plan.json``. Raises `PlanError` when no plan keeps the rules."""
         cast = tuple(Character(name=name, phrase=phrase) for name, phrase in step.cast)
-        story = Story(topic=step.topic, characters=cast, num_scenes=step.num_scenes)
         options = PlannerOptions.model_validate(step.options)
-        plan = plan_story(self._engine(step), story, options=options, progress=progress)
+        engine = self._engine(step)
+        cast = cast or cast_of(engine, step.topic, options=options)
+        story = Story(topic=step.topic, characters=cast, num_scenes=step.num_scenes)
+        plan = plan_story(engine, story, options=options, progress=progress)
         (folder / PLAN).write_text(plan.model_dump_json(indent=1))
 
     def _engine(self, step: WritePlan) -> Engine:

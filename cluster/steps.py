@@ -92,7 +92,7 @@ class WritePlan(Step):
     kind: Literal["plan"] = "plan"
     topic: str
     cast: tuple[tuple[str, str], ...]
-    """Name and class phrase of each character."""
+    """Name and class phrase of each character; of none, the planner says who the topic is about."""
     num_scenes: int
     engine: str
     planner: Place

@@ -79,13 +79,6 @@ def figure(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f}"
 
 
-def interval(mean: Mean | None) -> str:
-    """The interval of a mean, likewise."""
-    if mean is None or mean.low is None:
-        return NOTHING
-    return f"{figure(mean.low)} to {figure(mean.high)}"
-
-
 def _caption(key_frame: KeyFrame, colours: Mapping[str, str]) -> str:
     lines = (
         f'<span><i style="background:{colours[region.entity_id]}"></i>{escape(region.entity)}'
@@ -101,9 +94,11 @@ def _story(
     scenes = "\n".join(
         _scene(scene, strips[story.film, scene.number], told) for scene in story.scenes
     )
+    several = len(story.scenes) > 1
+    whole = _means("Means over the scenes", story.means, told) if several else ""
     return (
         f'<section><h2>{escape(story.topic)}</h2><p class="faint">{escape(story.film)}</p>\n'
-        f"{_means('Means over the scenes', story.means, told)}\n{scenes}</section>"
+        f"{whole}\n{scenes}</section>"
     )
 
 
@@ -145,7 +140,11 @@ def _rows(scene: SceneFigures, told: Sequence[Definition]) -> list[list[str]]:
 def _means(title: str, found: Mapping[str, Mean | None], told: Sequence[Definition]) -> str:
     rows = [
         ["mean", *(figure(mean.mean if (mean := found[d.name]) else None) for d in told)],
-        ["95 % interval", *(interval(found[d.name]) for d in told)],
+        [
+            "95 % interval, from",
+            *(figure(mean.low if (mean := found[d.name]) else None) for d in told),
+        ],
+        ["to", *(figure(mean.high if (mean := found[d.name]) else None) for d in told)],
         ["scenes", *(str(mean.num_scenes if (mean := found[d.name]) else 0) for d in told)],
     ]
     return _table([title, *(d.title for d in told)], rows)
@@ -158,7 +157,8 @@ def _definitions(told: Sequence[Definition]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "figures") -> str:
-    top = "".join(f"<th>{escape(word)}</th>" for word in head)
+    words = [head[0], *(word.replace(" ", "\n") for word in head[1:])]  # one under the other
+    top = "".join(f"<th>{escape(word)}</th>" for word in words)
     lines = (
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}"
         "</tr>"

@@ -120,7 +120,7 @@ def plan_outlines(engine: Engine, story: Story, *, options: PlannerOptions) -> l
     def judge(answer: str) -> tuple[list[Outline] | None, list[Fault]]:
         return judge_story(answer, story, options)
 
-    ask = _Asking(engine, options, options.seed, options.story_tokens, options.story_temperature)
+    ask = Asking(engine, options, options.seed, options.story_tokens, options.story_temperature)
     return ask("the story", messages, schema, judge)
 
 
@@ -140,7 +140,7 @@ def plan_scene(
         return judge_scene(answer, outline, characters, options)
 
     seed = options.seed + 1000 * number
-    ask = _Asking(engine, options, seed, options.scene_tokens, options.scene_temperature)
+    ask = Asking(engine, options, seed, options.scene_tokens, options.scene_temperature)
     return ask(f"scene {number}", messages, schema, judge)
 
 
@@ -151,7 +151,7 @@ def judge_story(
     try:
         outlines = read_story(answer)
     except (ValueError, KeyError, TypeError) as error:
-        return None, [_unreadable(error)]
+        return None, [unreadable(error)]
     faults = lint_story(
         outlines,
         story.characters,
@@ -170,7 +170,7 @@ def judge_scene(
     try:
         scene = read_scene(answer, outline, characters)
     except (ValueError, KeyError, TypeError) as error:
-        return None, [_unreadable(error)]
+        return None, [unreadable(error)]
     rules = lint_options(options)
     return scene, lint_scene(scene, characters, roles=outline.roles, options=rules)
 
@@ -180,7 +180,8 @@ def lint_options(options: PlannerOptions) -> LintOptions:
     return LintOptions(travelling=TRAVELLING | set(options.travelling), vocabulary=options.motions)
 
 
-def _unreadable(error: Exception) -> Fault:
+def unreadable(error: Exception) -> Fault:
+    """What is wrong with an answer that is no JSON of the form that was asked for."""
     said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else repr(error)
     return Fault(0, "answer", f"cannot be read: {' '.join(said.split())[:200]}")
 
@@ -193,7 +194,7 @@ def _is_whole(answer: str) -> bool:
     return True
 
 
-class _Asking:
+class Asking:
     """Asks until the linter is content: the question, then what was wrong with the answer."""
 
     def __init__(

@@ -31,8 +31,13 @@ class StoryFigures:
     """A film, scene by scene, and its means."""
 
     film: str
-    """What it is called: its file, or the story's name in a set."""
+    """What it is called: its file, or the story's name in a set, with the seed if it was filmed
+    with several."""
     file: str
+    story: str
+    """Films of one story are alike: means draw them together."""
+    seed: int | None = None
+    """Of the pictures, where it is known."""
     topic: str
     scenes: tuple[SceneFigures, ...]
 
@@ -42,12 +47,19 @@ class StoryFigures:
         return means([self])
 
 
-def means(stories: Sequence[StoryFigures]) -> dict[str, Mean | None]:
-    """By figure, over the scenes of all stories in which it was measured."""
-    names = stories[0].scenes[0].scores if stories else {}
+def by_story(films: Sequence[StoryFigures]) -> dict[str, tuple[StoryFigures, ...]]:
+    """The films of each story, in order of first occurrence."""
+    names = dict.fromkeys(film.story for film in films)
+    return {name: tuple(film for film in films if film.story == name) for name in names}
+
+
+def means(films: Sequence[StoryFigures]) -> dict[str, Mean | None]:
+    """By figure, over the scenes of all films in which it was measured."""
+    names = films[0].scenes[0].scores if films else {}
+    stories = by_story(films).values()
     return {name: mean_of([_measured(story, name) for story in stories]) for name in names}
 
 
-def _measured(story: StoryFigures, name: str) -> list[float]:
-    figures = [scene.scores[name] for scene in story.scenes]
+def _measured(story: Sequence[StoryFigures], name: str) -> list[float]:
+    figures = [scene.scores[name] for film in story for scene in film.scenes]
     return [figure for figure in figures if figure is not None]

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 FAILED, BAD_INPUT = 1, 2
 GOES_ON = "stopped; the same command goes on from here"
-MAX_SCENES = 20
+MAX_SCENES, MAX_SEEDS = 20, 100
 MANIFEST_HELP = "JSONL, CSV or Parquet with a path and a caption in each row"
 
 
@@ -128,6 +128,19 @@ def _no_priors_option(command: Any) -> None:
         default=argparse.SUPPRESS,
         help="learn nothing, for comparison",
     )
+
+
+def _one_kind_options(command: Any) -> None:
+    _no_priors_option(command)
+    for kind, what in (("motion", "motions"), ("subject", "characters' looks")):
+        command.add_argument(
+            f"--no-{kind}-priors",
+            dest="without",
+            action="append_const",
+            const=kind,
+            default=argparse.SUPPRESS,
+            help=f"learn no {what}, for comparison",
+        )
 
 
 def _no_regions_option(command: Any) -> None:
@@ -339,7 +352,16 @@ def _add_evaluate(commands: Any) -> None:
         metavar="NAME,NAME",
         help="of a file of stories, these alone",
     )
-    _no_priors_option(evaluate)
+    evaluate.add_argument(
+        "--seeds",
+        dest="num_seeds",
+        type=_between(1, MAX_SEEDS),
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="film every story so many times, with its seed and those that follow; priors are "
+        "learned once (default: 1)",
+    )
+    _one_kind_options(evaluate)
     _no_regions_option(evaluate)
     evaluate.add_argument(
         "--character",
@@ -349,6 +371,14 @@ def _add_evaluate(commands: Any) -> None:
         metavar="NAME",
         help="NAME=PHRASE:IMAGE,IMAGE for a character that is not in the profile's cast; may be "
         "repeated",
+    )
+    evaluate.add_argument(
+        "--t2v-compbench",
+        dest="of_prompts",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="PROMPTS_DIR OUT: make the videos of a benchmark's prompts, named as its own scripts "
+        "expect them; measure nothing",
     )
     evaluate.add_argument(
         "--html",

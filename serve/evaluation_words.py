@@ -12,7 +12,7 @@ from rich.markup import escape
 from pipelines.bootstrap import CONFIDENCE, NUM_RESAMPLES, Mean
 from pipelines.evaluation_page import figure
 from pipelines.metric_definitions import SCALE, Definition
-from pipelines.scene_figures import SceneFigures, StoryFigures, means
+from pipelines.scene_figures import SceneFigures, StoryFigures, by_story, means
 from serve.display import table
 
 MIN_WIDTH = 124
@@ -36,6 +36,8 @@ def as_data(
             {
                 "film": story.film,
                 "file": story.file,
+                "story": story.story,
+                "seed": story.seed,
                 "topic": story.topic,
                 "scenes": [_scene(scene) for scene in story.scenes],
                 "means": _means(story.means),
@@ -81,7 +83,8 @@ def _say_means(
 ) -> None:
     """Of each story, if there are several, and of all with the ends of its interval."""
     names = [definition.name for definition in told]
-    lines = [(story.topic, story.means) for story in stories] if len(stories) > 1 else []
+    several = by_story(stories).values() if len(stories) > 1 else []
+    lines = [(films[0].topic, means(films)) for films in several]
     rows = [(_short(topic), *(_mean(found[name]) for name in names)) for topic, found in lines]
     whole = [means(stories)[name] for name in names]
     rows.append(("mean", *(_mean(mean) for mean in whole)))

@@ -37,6 +37,10 @@ class GivenFilm:
     num_frames: int
     """Of each scene."""
     fps: float
+    story: str = ""
+    """What it tells: several films of one story differ by their seeds. Empty: a film of its own."""
+    seed: int | None = None
+    """Of its pictures, where it is known."""
     cast: Mapping[str, Character] = field(default_factory=dict)
     """Those of its characters that have reference images, by id."""
 

@@ -114,6 +114,8 @@ def _gathered(
         StoryFigures(
             film=film.name,
             file=str(film.path),
+            story=film.story or film.name,
+            seed=film.seed,
             topic=film.plan.topic,
             scenes=tuple(found[film.name, number][0] for number in film.numbers),
         )

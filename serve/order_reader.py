@@ -7,7 +7,7 @@ from cluster.artifacts import Place
 from cluster.cast import find, read_cast
 from cluster.ledger import StoryEntry
 from cluster.locate import member
-from cluster.order import Order
+from cluster.order import ALL_PRIORS, NO_PRIORS, Order
 from cluster.profiles import Profile
 from cluster.studio import Member, Studio
 from pipelines.plan import StoryPlan
@@ -35,7 +35,7 @@ class OrderReader:
             wishes=() if plan else wanted.wishes,
             seed=wanted.seed,
             plan=plan,
-            use_priors=wanted.use_priors,
+            priors=ALL_PRIORS if wanted.use_priors else NO_PRIORS,
             studio=self._studio,
         )
 

@@ -4,7 +4,7 @@ Bad input is told as `InputError` before any work is begun.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from cluster.cast import find, read_cast
 from cluster.locate import member, open_studio
-from cluster.order import Order
+from cluster.order import Order, PriorKind
 from cluster.profiles import Profile, first_fault
+from cluster.studio import Studio
 from cluster.workdir import WorkDir
 from pipelines.plan import Character, Story, StoryPlan
 from pipelines.story_set import SetStory, StorySet
@@ -32,6 +33,26 @@ class AskedStory:
     story: Story
     plan: StoryPlan | None
     """None: it is to be planned."""
+    film: str
+    """What its film is called."""
+
+    def seeded(self, more: int) -> "AskedStory":
+        """The same with another seed: its own and so many more."""
+        seed = self.story.seed + more
+        story = self.story.model_copy(update={"seed": seed})
+        return replace(self, story=story, film=f"{self.name} seed {seed}")
+
+    def order(self, studio: Studio, priors: frozenset[PriorKind]) -> Order:
+        """What is to be filmed."""
+        return Order(
+            topic=self.story.topic,
+            cast=tuple(member(character) for character in self.story.characters),
+            num_scenes=self.story.num_scenes,
+            seed=self.story.seed,
+            plan=self.plan,
+            priors=priors,
+            studio=studio,
+        )
 
 
 def is_story_set(path: Path) -> bool:
@@ -52,29 +73,20 @@ def read_stories(path: Path, names: Sequence[str], profile: Profile) -> tuple[As
     return tuple(_asked(story, cast, path.parent) for story in chosen)
 
 
-def orders_of(
-    stories: Sequence[AskedStory],
-    profile: Profile,
-    work: WorkDir,
-    *,
-    use_priors: bool,
-    use_regions: bool,
-) -> list[Order]:
-    """One order a story, all in one studio. Raises `MissingError`."""
+def with_seeds(stories: Sequence[AskedStory], num_seeds: int) -> tuple[AskedStory, ...]:
+    """Every story so many times: with its own seed, and with those that follow."""
+    if num_seeds == 1:
+        return tuple(stories)
+    return tuple(asked.seeded(more) for asked in stories for more in range(num_seeds))
+
+
+def open_studio_of(
+    stories: Sequence[AskedStory], profile: Profile, work: WorkDir, *, use_regions: bool
+) -> Studio:
+    """What the stories are filmed with; a planner only if one has no plan. Raises
+    `MissingError`."""
     plans = any(asked.plan is None for asked in stories)
-    studio = open_studio(profile, work, regions=use_regions, plans=plans)
-    return [
-        Order(
-            topic=asked.story.topic,
-            cast=tuple(member(character) for character in asked.story.characters),
-            num_scenes=asked.story.num_scenes,
-            seed=asked.story.seed,
-            plan=asked.plan,
-            use_priors=use_priors,
-            studio=studio,
-        )
-        for asked in stories
-    ]
+    return open_studio(profile, work, regions=use_regions, plans=plans)
 
 
 def _read(path: Path) -> StorySet:
@@ -106,7 +118,7 @@ def _asked(given: SetStory, cast: dict[str, Character], folder: Path) -> AskedSt
         raise InputError(f"story {given.name}: {first_fault(error)}") from error
     except ValueError as error:
         raise InputError(str(error)) from error
-    return AskedStory(given.name, story, plan)
+    return AskedStory(given.name, story, plan, given.name)
 
 
 def _plan(given: SetStory, characters: tuple[Character, ...], folder: Path) -> StoryPlan | None:

@@ -15,20 +15,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from cluster.artifacts import LocalStore
-from cluster.local import ADDRESS, LocalRay, end_leftovers
+from cluster.director import at_work
+from cluster.local import ADDRESS
+from cluster.order import ALL_PRIORS, NO_PRIORS, PriorKind
 from cluster.profiles import Profile, load_profile
-from cluster.reader import FILM
 from cluster.workdir import WorkDir
 from pipelines.evaluation_page import page
-from serve.commands.filming import make_films
+from serve.commands.filming import announce
+from serve.commands.prompt_videos import make_videos
+from serve.display import Display
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
-from serve.film_input import GivenFilm, read_film, read_films, with_cast
+from serve.film_input import GivenFilm, read_films, with_cast
 from serve.measuring import Instruments, find_instruments
 from serve.measuring_crew import Measured, Watch, measure_here, measure_on_ray
+from serve.story_films import Asked, film_stories
 from serve.story_input import check_work_dir, check_writable
-from serve.story_set_input import AskedStory, is_story_set, orders_of, read_stories
+from serve.story_set_input import is_story_set, open_studio_of, read_stories, with_seeds
 
 
 def evaluate(
@@ -40,30 +43,40 @@ def evaluate(
     characters: Sequence[str] = (),
     html: Path | None = None,
     names: Sequence[str] = (),
+    num_seeds: int | None = None,
     use_priors: bool = True,
+    without: Sequence[PriorKind] = (),
     use_regions: bool = True,
+    of_prompts: bool = False,
 ) -> int:
     """Measure films, or stories after filming them; figures go to standard output, and as a page
     with pictures to a file."""
-    profile = load_profile(profile_name)
+    profile, console, work = load_profile(profile_name), Console(stderr=True), WorkDir(work_dir)
     if html is not None:
         _check_page(html)
-    console, work = Console(stderr=True), WorkDir(work_dir)
+    seen = {"--stories": bool(names), "--seeds": num_seeds is not None}
+    learned = {"--no-priors": not use_priors, **{f"--no-{kind}-priors": True for kind in without}}
+    if of_prompts:
+        _refuse(
+            {**seen, **learned, "--character": bool(characters), "--html": html is not None},
+            "--t2v-compbench",
+        )
+        return make_videos(films, profile, work, use_regions=use_regions, as_json=as_json)
     if any(map(is_story_set, films)):
         _refuse({"--character": bool(characters), "several files": len(films) > 1}, "stories")
-        asked = read_stories(films[0], names, profile)
+        stories = with_seeds(read_stories(films[0], names, profile), num_seeds or 1)
         check_work_dir(work_dir)
         instruments = find_instruments(profile, work)
-        given = _film(console, asked, profile, work, use_priors, use_regions)
-        on_ray = True
+        studio = open_studio_of(stories, profile, work, use_regions=use_regions)
+        priors = ALL_PRIORS - set(without) if use_priors else NO_PRIORS
+        asked = [(story, story.order(studio, priors)) for story in stories]
+        measured = _film_and_measure(console, instruments, asked, profile, work, html is not None)
     else:
-        only = {"--stories": bool(names), "--no-priors": not use_priors}
-        _refuse({**only, "--no-regions": not use_regions}, "films that are there")
+        _refuse({**seen, **learned, "--no-regions": not use_regions}, "films that are there")
         given = with_cast(read_films(films), characters, profile)
         check_work_dir(work_dir)
         instruments = find_instruments(profile, work)
-        on_ray = ADDRESS in os.environ
-    measured = _measure(console, instruments, given, profile, work, on_ray, html is not None)
+        measured = _measure(console, instruments, given, profile, work, html is not None)
     _conclude(profile, measured, html, as_json)
     return 0
 
@@ -80,28 +93,27 @@ def _check_page(html: Path) -> None:
     check_writable(html)
 
 
-def _film(
+def _film_and_measure(
     console: Console,
-    asked: Sequence[AskedStory],
+    instruments: Instruments,
+    asked: Sequence[Asked],
     profile: Profile,
     work: WorkDir,
-    use_priors: bool,
-    use_regions: bool,
-) -> tuple[GivenFilm, ...]:
-    """Films of stories, made now or found."""
-    orders = orders_of(asked, profile, work, use_priors=use_priors, use_regions=use_regions)
+    pictures: bool,
+) -> Measured:
+    """Stories, on one Ray."""
+    orders = [order for _, order in asked]
     num_scenes = sum(order.num_scenes for order in orders)
     console.print(f"Filming {len(orders)} stories: {num_scenes} scenes.", highlight=False)
-    made, _ = make_films(console, orders, profile, work)
-    store = LocalStore(work.artifacts)
-    return tuple(
-        read_film(
-            store.folder(film) / FILM,
-            one.name,
-            cast={who.id: who for who in one.story.characters if who.images},
-        )
-        for one, film in zip(asked, made, strict=True)
-    )
+    todo = announce(console, orders, profile, work)
+    with at_work(work, profile.resources.machine) as ray:
+        with Display(console, todo) as display:
+            films = film_stories(
+                asked, ray=ray, work=work, resources=profile.resources, watch=display
+            )
+        _say_unseen(console, films)
+        with _watched(console, films) as watch:
+            return measure_on_ray(ray.start(), instruments, films, pictures=pictures, watch=watch)
 
 
 def _measure(
@@ -110,25 +122,23 @@ def _measure(
     films: Sequence[GivenFilm],
     profile: Profile,
     work: WorkDir,
-    on_ray: bool,
     pictures: bool,
 ) -> Measured:
-    """Every film, with a word on those whose looks nobody knows."""
+    """Films that are there: in this process, or on a Ray that the environment names."""
+    _say_unseen(console, films)
+    with _watched(console, films) as watch:
+        if ADDRESS not in os.environ:
+            return measure_here(instruments, films, pictures=pictures, watch=watch)
+        with at_work(work, profile.resources.machine) as ray:
+            return measure_on_ray(ray.start(), instruments, films, pictures=pictures, watch=watch)
+
+
+def _say_unseen(console: Console, films: Sequence[GivenFilm]) -> None:
+    """A word on those whose looks nobody knows."""
     unseen = sorted({who for film in films for who in film.character_ids if who not in film.cast})
     if unseen:
         told = f"No reference images of {', '.join(unseen)}: consistency not measured."
         console.print(told, markup=False, highlight=False, soft_wrap=True)
-    with _watched(console, films) as watch:
-        if not on_ray:
-            return measure_here(instruments, films, pictures=pictures, watch=watch)
-        with work.locked():
-            end_leftovers(work)
-            ray = LocalRay(work, profile.resources.machine)
-            try:
-                started = ray.start()
-                return measure_on_ray(started, instruments, films, pictures=pictures, watch=watch)
-            finally:
-                ray.stop()
 
 
 @contextmanager

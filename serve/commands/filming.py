@@ -15,7 +15,7 @@ from cluster.artifacts import Artifact, LocalStore
 from cluster.director import direct
 from cluster.estimate import Estimate, estimate
 from cluster.locate import member, open_studio
-from cluster.order import Order
+from cluster.order import ALL_PRIORS, NO_PRIORS, Order
 from cluster.outlook import look_ahead
 from cluster.profiles import Profile, load_profile
 from cluster.reader import FILM, RECORD_OF_FILM, SHEET
@@ -62,7 +62,10 @@ def film(
     console = Console(stderr=True)
     cast = ", ".join(member.name for member in order.cast)
     console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
-    (made,), display = make_films(console, [order], profile, work)
+    with Display(console, announce(console, [order], profile, work)) as display:
+        (made,) = asyncio.run(
+            direct([order], work=work, resources=profile.resources, watch=display)
+        )
     deliver(LocalStore(work.artifacts), made, outputs)
     _conclude(console, display, json.loads(outputs[RECORD_OF_FILM].read_text()), outputs, as_json)
     return 0
@@ -113,37 +116,31 @@ def _order(
         wishes=() if given else wished,
         seed=story.seed,
         plan=given,
-        use_priors=use_priors,
+        priors=ALL_PRIORS if use_priors else NO_PRIORS,
         studio=open_studio(profile, work, regions=use_regions, plans=given is None),
     )
 
 
-def make_films(
+def announce(
     console: Console, orders: Sequence[Order], profile: Profile, work: WorkDir
-) -> tuple[list[Artifact], Display]:
-    """Say what is to be done for these films, and do it; the films, and how it went."""
+) -> Estimate:
+    """Say what is to be done for these films."""
     todo = asyncio.run(_look(orders, profile, LocalStore(work.artifacts)))
-    _announce(console, todo, work)
-    with Display(console, todo) as display:
-        made = asyncio.run(direct(orders, work=work, resources=profile.resources, watch=display))
-    return made, display
-
-
-async def _look(orders: Sequence[Order], profile: Profile, store: LocalStore) -> Estimate:
-    return estimate(orders, [await look_ahead(store, order) for order in orders], profile)
-
-
-def _announce(console: Console, todo: Estimate, work: WorkDir) -> None:
     sentences = todo.sentences()
     if not sentences:
         console.print("It is all there already.")
-        return
+        return todo
     console.print(f"To do: {'; '.join(sentences)}.", markup=False)
     console.print(
         f"About {minutes(todo.seconds())} in all. A stopped command goes on where it was; "
         f"what is made stays in {work.root}.",
         markup=False,
     )
+    return todo
+
+
+async def _look(orders: Sequence[Order], profile: Profile, store: LocalStore) -> Estimate:
+    return estimate(orders, [await look_ahead(store, order) for order in orders], profile)
 
 
 def _conclude(

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.film import Handle, make_film
-from cluster.order import Order
+from cluster.order import NO_PRIORS, Order
 from cluster.outlook import look_ahead
 from cluster.reader import CLIPS, PLAN
 from cluster.steps import FindClips, RenderScene, StandingLibrary, Step, WritePlan
@@ -77,21 +77,21 @@ def recorded(order: Order) -> Recorder:
     return recorder
 
 
+WHOLE = [
+    "prior of pirate",
+    "corpus",
+    "clip library",
+    "clips of bowing",
+    "clips of kicking",
+    "prior of bowing",
+    "prior of kicking",
+]
+"""What is learned, in this order."""
+
+
 def test_a_film_is_made_in_this_order():
-    assert recorded(sample_order(plan=None)).labels == [
-        "plan",
-        "prior of pirate",
-        "corpus",
-        "clip library",
-        "clips of bowing",
-        "clips of kicking",
-        "prior of bowing",
-        "prior of kicking",
-        "scene 1",
-        "scene 2",
-        "scene 3",
-        "film",
-    ]
+    learned = [*WHOLE, "scene 1", "scene 2", "scene 3", "film"]
+    assert recorded(sample_order(plan=None)).labels == ["plan", *learned]
 
 
 def test_a_scene_waits_for_its_own_priors_only():
@@ -109,9 +109,12 @@ def test_a_given_plan_is_not_planned():
 
 
 def test_nothing_is_learned_that_is_not_wanted():
-    assert recorded(sample_order(use_priors=False)).labels == [
+    assert recorded(sample_order(priors=NO_PRIORS)).labels == [
         *("scene 1", "scene 2", "scene 3", "film")
     ]
+    for one, learned in (("subject", ["prior of pirate"]), ("motion", WHOLE[1:])):
+        labels = recorded(sample_order(priors={one})).labels
+        assert labels == [*learned, "scene 1", "scene 2", "scene 3", "film"]
     alone = sample_order(studio=sample_studio(corpus=None))
     assert recorded(alone).labels[0] == "prior of pirate"
     everything = sample_studio(known_motions=("walking", "bowing", "kicking"))

@@ -14,6 +14,7 @@ from pipelines.metrics import (
     transition,
 )
 from pipelines.plan import Box, KeyFrame, Layout, Region
+from pipelines.scene_figures import SceneFigures, StoryFigures, by_story, means
 
 
 def unit(rng, *shape):
@@ -137,3 +138,17 @@ def test_too_little_for_an_interval():
     same = mean_of([[0.5, 0.5, 0.5]])
     assert same is not None
     assert (same.low, same.high) == (0.5, 0.5)
+
+
+def test_films_of_one_story_are_drawn_together():
+    def film(name, story, figures):
+        scenes = tuple(
+            SceneFigures(number=1 + n, place="", narration="", scores={"motion": figure})
+            for n, figure in enumerate(figures)
+        )
+        return StoryFigures(film=name, file="", story=story, topic="", scenes=scenes)
+
+    films = [film("a 1", "a", (0.1, 0.2)), film("b 1", "b", (0.9,)), film("a 2", "a", (0.3, None))]
+    assert {name: len(some) for name, some in by_story(films).items()} == {"a": 2, "b": 1}
+    assert means(films)["motion"] == mean_of([[0.1, 0.2, 0.3], [0.9]])
+    assert means(films)["motion"] != mean_of([[0.1, 0.2], [0.9], [0.3]])

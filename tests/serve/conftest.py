@@ -1,5 +1,6 @@
 """A tiny studio of real classes, once for the whole run."""
 
+import json
 import logging
 from collections.abc import Iterator
 from functools import partial
@@ -11,6 +12,7 @@ from serve.logs import HOUSE
 from tests.cluster.samples import sample_plan
 from tests.cluster.tiny_studio import write_studio
 from tests.serve.command_line import Call, caller
+from tests.serve.films import film
 from tests.serve.scripted_planner import scripted_planner
 from tests.serve.server import write_profile
 
@@ -30,6 +32,21 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("studio")
     write_studio(folder)
     (folder / "plan.json").write_text(sample_plan().model_dump_json())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(studio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a film that nobody interrupted, made once for all who look at one."""
+    folder = tmp_path_factory.mktemp("finished")
+    made = film(studio, folder)
+    assert made.code == 0, made.err
+    told = json.loads(made.out)
+    assert len(told["made_now"]) == 11
+    assert [prior["label"] for prior in told["priors"]] == [
+        *("prior of pirate", "prior of bowing", "prior of kicking")
+    ]
+    assert set(told["files"]) == {"film.mp4", "film.png", "film.json"}
     return folder
 
 

@@ -5,12 +5,10 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster.artifacts import LocalStore
 from cluster.local import LocalRay, leftovers
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
@@ -19,6 +17,7 @@ from serve.film_input import read_films, with_cast
 from serve.measuring import find_instruments
 from serve.measuring_crew import measure_here, measure_on_ray
 from tests.serve.command_line import assert_bad_input
+from tests.serve.films import published
 from tests.serve.test_evaluate import CAST, plan_of, write_film
 
 WIDE = [10, 0, 90, 100]
@@ -54,7 +53,7 @@ def words_for(studio, file, *words):
 
 
 def evaluated(studio, file, *words):
-    """The figures, and what was made for them, by kind."""
+    """The figures, what was made for them, by kind, and what was said."""
     before = published(file.parent)
     command = [sys.executable, "-m", "serve.cli", *words_for(studio, file, "--json", *words)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -63,15 +62,12 @@ def evaluated(studio, file, *words):
     return json.loads(ended.stdout), [name.rpartition("-")[0] for name in made], ended.stderr
 
 
-def published(folder: Path) -> list[str]:
-    work = folder / "work" / "artifacts"
-    return [line["artifact"] for line in LocalStore(work).log()] if work.exists() else []
-
-
 @pytest.fixture(scope="module")
-def measured(studio, tmp_path_factory):
-    """A folder in which the whole set was filmed and measured, the figures, and what was made."""
+def measured(studio, finished, tmp_path_factory):
+    """A folder in which the whole set was filmed and measured, the figures, what was made for
+    them, and what was said. In its work folder `dreamrunner film` was at work before."""
     folder = tmp_path_factory.mktemp("stories")
+    (folder / "work").symlink_to(finished / "work")
     (folder / "plan.json").write_text((studio / "plan.json").read_text())
     return folder, *evaluated(studio, write_set(folder), "--html", folder / "report.html")
 
@@ -80,18 +76,16 @@ pytestmark = [pytest.mark.timeout(900)]
 
 
 @pytest.mark.slow
-def test_stories_are_filmed_and_measured_and_what_they_share_is_made_once(measured):
+def test_stories_are_filmed_and_measured_and_what_was_filmed_before_is_found(measured):
     folder, told, made, err = measured
-    assert "Filming 2 stories: 5 scenes." in err
-    assert sorted(made) == sorted(
-        [
-            *("corpus", "index", "clips", "clips", "motion-prior", "motion-prior"),
-            *("subject-prior", *["scene"] * 5, "film", "film"),
-        ]
-    )
-    assert [(s["film"], s["topic"], len(s["scenes"])) for s in told["stories"]] == [
-        ("alone", "Alone", 2),
-        ("filed", "a day", 3),
+    assert "Filming 2 stories: 5 scenes. To do: 2 scenes" in " ".join(err.split())
+    assert sorted(made) == ["film", "scene", "scene"]
+    for line in ("alone, scene 1: running", "alone, scene 2: done", "alone, film: done"):
+        assert line in err
+    assert "alone: scene 2 of 2 measured" in err
+    assert [(s["film"], s["topic"], s["seed"], len(s["scenes"])) for s in told["stories"]] == [
+        ("alone", "Alone", 4, 2),
+        ("filed", "a day", 0, 3),
     ]
     assert told["means"]["motion"]["num_scenes"] == 5
     assert told["means"]["motion"]["low"] <= told["means"]["motion"]["high"]
@@ -103,14 +97,8 @@ def test_stories_are_filmed_and_measured_and_what_they_share_is_made_once(measur
 
 
 @pytest.mark.slow
-def test_measured_again_nothing_is_made_and_the_figures_are_those_of_one_process(
-    studio, measured, capsys
-):
-    folder, told, _, _ = measured
-    again, made, err = evaluated(studio, folder / "stories.yaml", "--stories", "filed")
-    assert made == []
-    assert "It is all there already." in err
-    assert again["stories"] == told["stories"][1:]
+def test_the_figures_are_those_of_one_process(studio, measured, capsys):
+    _, told, _, _ = measured
     files = [story["file"] for story in told["stories"]]
     assert run(["evaluate", *files, "--json", "--profile", str(studio / "tiny.yaml")]) == 0
     alone = json.loads(capsys.readouterr().out)
@@ -119,14 +107,27 @@ def test_measured_again_nothing_is_made_and_the_figures_are_those_of_one_process
         assert mine["scenes"] == theirs["scenes"]
 
 
-@pytest.mark.soak
-def test_the_film_command_finds_the_same_film(studio, measured, capsys):
-    folder = measured[0]
-    words = ["film", "a day", "--json", "--plan", studio / "plan.json"]
-    words += ["--profile", studio / "tiny.yaml", "--work-dir", folder / "work"]
-    words += ["--character", "pirate", "--character", "witch", "--output", folder / "film.mp4"]
-    assert run(list(map(str, words))) == 0
-    assert json.loads(capsys.readouterr().out)["made_now"] == []
+@pytest.mark.slow
+def test_more_seeds_are_more_films_of_the_same_story_and_priors_come_one_kind_at_a_time(
+    studio, measured
+):
+    folder, told, _, _ = measured
+    more, made, err = evaluated(
+        *(studio, folder / "stories.yaml", "--stories", "alone"),
+        *("--seeds", "2", "--no-subject-priors"),
+    )
+    assert sorted(made) == ["film", "film", *["scene"] * 4], "the motion is learned already"
+    assert "alone seed 5, scene 1: running" in err
+    assert [(one["film"], one["story"], one["seed"]) for one in more["stories"]] == [
+        ("alone seed 4", "alone", 4),
+        ("alone seed 5", "alone", 5),
+    ]
+    assert more["means"]["motion"]["num_scenes"] == 4
+    first, second = (one["means"]["motion"]["mean"] for one in more["stories"])
+    assert first != second
+    assert more["means"]["motion"]["mean"] == pytest.approx((first + second) / 2)
+    learned = told["stories"][0]["scenes"][0]["scores"]["motion"]
+    assert more["stories"][0]["scenes"][0]["scores"]["motion"] != learned, "the same seed"
 
 
 @pytest.mark.soak
@@ -229,9 +230,11 @@ def test_bad_files_of_stories_are_told(evaluate, tmp_path):
     assert_bad_input(
         evaluate(file, "--character", "pirate"), "--character does not go with stories"
     )
-    for word in ("--no-priors", "--no-regions"):
+    for word in ("--no-priors", "--no-motion-priors", "--no-subject-priors", "--no-regions"):
         assert_bad_input(evaluate("film.mp4", word), f"{word} does not go with films")
     assert_bad_input(evaluate("film.mp4", "--stories", "a"), "--stories does not go with films")
+    assert_bad_input(evaluate("film.mp4", "--seeds", "1"), "--seeds does not go with films")
+    assert_bad_input(evaluate(file, "--seeds", "0"), "'0' is not a whole number, 1 to 100")
     few = write_set(tmp_path, characters=["witch"])
     assert_bad_input(evaluate(few, "--stories", "alone"), "pirate is none of its characters")
     unknown = write_set(tmp_path, characters=["Bob"])

@@ -1,82 +1,24 @@
 """Whole films from the command line: made once, repeated at once, gone on with after any kill."""
 
-import hashlib
 import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import pytest
 
-from cluster.artifacts import LocalStore
 from cluster.local import leftovers
 from cluster.workdir import WorkDir
+from tests.serve.films import command, film, hashes, published
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PARTS = ("mp4", "png", "json")
 STAGES = ("corpus", "clip library", "prior of", "scene", "film")
 """Beginnings of step labels, in the order of the film."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A film command, ended."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-
-def command(studio: Path, folder: Path, *words: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "serve.cli", "film", "a day", "--json"),
-        *("--plan", str(studio / "plan.json"), "--profile", str(studio / "tiny.yaml")),
-        *("--work-dir", str(folder / "work"), "--output", str(folder / "film.mp4"), *words),
-    ]
-
-
-def film(studio: Path, folder: Path, *words: str) -> Run:
-    started = time.monotonic()
-    ended = subprocess.run(
-        command(studio, folder, *words), capture_output=True, text=True, check=False
-    )
-    return Run(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        part: hashlib.sha256((folder / f"film.{part}").read_bytes()).hexdigest() for part in PARTS
-    }
-
-
-def published(folder: Path) -> list[str]:
-    log = LocalStore(folder / "work" / "artifacts").log()
-    assert {line["event"] for line in log} == {"published"}
-    return [line["artifact"] for line in log]
-
-
-@pytest.fixture(scope="module")
-def finished(studio, tmp_path_factory) -> Path:
-    """A folder with a film that nobody interrupted."""
-    folder = tmp_path_factory.mktemp("finished")
-    made = film(studio, folder)
-    assert made.code == 0, made.err
-    told = json.loads(made.out)
-    assert len(told["made_now"]) == 11
-    assert [prior["label"] for prior in told["priors"]] == [
-        *("prior of pirate", "prior of bowing", "prior of kicking")
-    ]
-    assert set(told["files"]) == {"film.mp4", "film.png", "film.json"}
-    return folder
 
 
 def test_it_opens_with_what_it_will_do(studio, finished, tmp_path):

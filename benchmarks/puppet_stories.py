@@ -1,0 +1,33 @@
+"""The stories that benchmarks film: `examples/puppet_stories`, or some scenes of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cluster.profiles import Profile
+from serve.errors import InputError
+from serve.story_set_input import AskedStory, read_stories
+
+STORIES = Path(__file__).resolve().parent.parent / "examples" / "puppet_stories" / "stories.yaml"
+
+
+def chosen_stories(
+    profile: Profile, scenes: Mapping[str, Sequence[int]] | None
+) -> tuple[AskedStory, ...]:
+    """The stories of the set with these scenes alone, by number from 1; None: all of them.
+
+    Raises `InputError` for a story or a scene that is not there.
+    """
+    stories = read_stories(STORIES, list(scenes or ()), profile)
+    return tuple(_cut(story, scenes[story.name]) if scenes else story for story in stories)
+
+
+def _cut(story: AskedStory, numbers: Sequence[int]) -> AskedStory:
+    assert story.plan is not None, "every story of this set has its scenes"
+    there = len(story.plan.scenes)
+    if not numbers or not all(1 <= number <= there for number in numbers):
+        raise InputError(f"{story.name} has scenes 1 to {there}, not {list(numbers)}")
+    scenes = tuple(story.plan.scenes[number - 1] for number in numbers)
+    plan = story.plan.model_copy(update={"scenes": scenes})
+    cut = story.story.model_copy(update={"num_scenes": len(scenes)})
+    return replace(story, plan=plan, story=cut)
