@@ -2,7 +2,7 @@
 
     python -m benchmarks.scene_full                    # one GPU
     python -m benchmarks.scene_full --gpus 2           # the guidance split, and two replicas
-    python -m benchmarks.scene_full --parts step       # of: adapters step vae scene
+    python -m benchmarks.scene_full --parts step       # of: adapters step vae scene overlap
                                                        # with two GPUs: split replicas
 
 A plain compiled step and ours (9 conditions, 4 adapters of rank 32) in one run; a scene of 50
@@ -15,12 +15,14 @@ import argparse
 from benchmarks.full_size import CUDA, new_backbone
 from benchmarks.gpu_report import Report
 from benchmarks.scene_full.decoding import Decoding
+from benchmarks.scene_full.overlap import overlap
 from benchmarks.scene_full.replicas import replica, replicas
 from benchmarks.scene_full.scenes import Scenes
 from benchmarks.scene_full.steps import Steps, adapter_times
 from pipelines.backbone import Backbone
 
 PARTS = ["adapters", "step", "vae", "scene", "split", "replicas"]
+"""What is done unless told otherwise; ``overlap`` besides."""
 
 
 def _backbone(args: argparse.Namespace) -> Backbone:
@@ -45,6 +47,8 @@ def one_gpu(report: Report, args: argparse.Namespace) -> None:
             report.attempt("decoding, compiled", decoding.compiled)
     if "scene" in args.parts:
         report.attempt("scene", lambda: Scenes(backbone, args.steps).measure())
+    if "overlap" in args.parts:
+        overlap(report, backbone, args.repeats, tiny=args.tiny)
 
 
 def two_gpus(report: Report, args: argparse.Namespace) -> None:
