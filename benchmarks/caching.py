@@ -118,7 +118,7 @@ def compared(found: list[Take], exact: list[Take], options: RenderOptions) -> di
 
 def full(report: Report, args: argparse.Namespace) -> None:
     """Every step computed without and with caching to watch, then with steps left out."""
-    backbone = new_backbone(args.tiny, "cuda:0" if CUDA else "cpu")
+    backbone = new_backbone("tiny" if args.tiny else "2b", "cuda:0" if CUDA else "cpu")
     if CUDA:
         backbone.compile()
     scene = new_scene(2)

@@ -1,4 +1,4 @@
-"""A CogVideoX-2B with random weights, its scene and adapters: for speed, never for quality."""
+"""A full-size CogVideoX with random weights, its scene and adapters: speed, never quality."""
 
 import dataclasses
 from pathlib import Path
@@ -12,8 +12,11 @@ from pipelines.plan import Box, KeyFrame, Layout, Region, Scene
 from pipelines.render import bound_adapters
 
 CUDA = torch.cuda.is_available()
-SHAPE = dataclasses.replace(COGVIDEOX_2B, text_layers=1)
+_2B = dataclasses.replace(COGVIDEOX_2B, text_layers=1)
 """One layer of a text encoder: its states are cached before anything is timed."""
+_5B = dataclasses.replace(
+    _2B, num_heads=48, num_layers=42, rotary=True, scaling_factor=0.7, snr_shift=1.0
+)
 TINY = BackboneShape(
     height_px=32,
     width_px=48,
@@ -25,13 +28,14 @@ TINY = BackboneShape(
     text_layers=1,
     vae_channels=(8, 8, 16, 16),
 )
+SIZES = {"2b": _2B, "5b": _5B, "tiny": TINY}
 MOTIONS = ("walking", "sitting")
 
 
-def new_backbone(tiny: bool, device: str) -> Backbone:
-    """Random weights, made on the device itself: drawing 1.7 billion on CPUs takes long."""
+def new_backbone(size: str, device: str) -> Backbone:
+    """Of one of the `SIZES`, made on the device itself: drawing billions on CPUs takes long."""
     with torch.device(device):
-        pipeline = new_pipeline(TINY if tiny else SHAPE, ["a", "person"], seed=0)
+        pipeline = new_pipeline(SIZES[size], ["a", "person"], seed=0)
     dtype = torch.bfloat16 if CUDA else torch.float32
     for part in (pipeline.transformer, pipeline.vae, pipeline.text_encoder):
         part.to(device, dtype)

@@ -1,9 +1,10 @@
-"""Steps and whole scenes of a CogVideoX-2B with random weights: speed and memory, never quality.
+"""Steps and whole scenes of a CogVideoX with random weights: speed and memory, never quality.
 
     python -m benchmarks.scene_full                    # one GPU
     python -m benchmarks.scene_full --gpus 2           # the guidance split, and two replicas
-    python -m benchmarks.scene_full --parts step       # of: adapters step vae scene overlap
+    python -m benchmarks.scene_full --parts step       # equality adapters step vae scene overlap
                                                        # with two GPUs: split replicas
+    python -m benchmarks.scene_full --size 5b          # 2B else
 
 A plain compiled step and ours (9 conditions, 4 adapters of rank 32) in one run; a scene of 50
 steps, 49 frames, 480 x 720, 5 conditions and 4 adapters, decoding included. ``--tiny`` runs it
@@ -12,28 +13,30 @@ anywhere, to see that it runs.
 
 import argparse
 
-from benchmarks.full_size import CUDA, new_backbone
+from benchmarks.full_size import CUDA, SIZES, new_backbone
 from benchmarks.gpu_report import Report
 from benchmarks.scene_full.decoding import Decoding
 from benchmarks.scene_full.overlap import overlap
 from benchmarks.scene_full.replicas import replica, replicas
 from benchmarks.scene_full.scenes import Scenes
-from benchmarks.scene_full.steps import Steps, adapter_times
+from benchmarks.scene_full.steps import Steps, adapter_times, compiled_step
 from pipelines.backbone import Backbone
 
 PARTS = ["adapters", "step", "vae", "scene", "split", "replicas"]
-"""What is done unless told otherwise; ``overlap`` besides."""
+"""What is done unless told otherwise; ``equality`` and ``overlap`` besides."""
 
 
-def _backbone(args: argparse.Namespace) -> Backbone:
-    backbone = new_backbone(args.tiny, "cuda:0" if CUDA else "cpu")
-    if CUDA or args.compile:
+def _backbone(args: argparse.Namespace, *, compiled: bool = True) -> Backbone:
+    backbone = new_backbone(args.size, "cuda:0" if CUDA else "cpu")
+    if compiled and (CUDA or args.compile):
         backbone.compile(decoder=args.compile_decoder)
     return backbone
 
 
 def one_gpu(report: Report, args: argparse.Namespace) -> None:
-    backbone = _backbone(args)
+    backbone = _backbone(args, compiled="equality" not in args.parts)
+    if "equality" in args.parts:
+        report.attempt("a compiled step against an eager one", lambda: compiled_step(backbone))
     num_parameters = sum(p.numel() for p in backbone.transformer.parameters())
     report.add("transformer", parameters=num_parameters)
     if "adapters" in args.parts:
@@ -48,7 +51,7 @@ def one_gpu(report: Report, args: argparse.Namespace) -> None:
     if "scene" in args.parts:
         report.attempt("scene", lambda: Scenes(backbone, args.steps).measure())
     if "overlap" in args.parts:
-        overlap(report, backbone, args.repeats, tiny=args.tiny)
+        overlap(report, backbone, args.repeats, tiny=args.size == "tiny")
 
 
 def two_gpus(report: Report, args: argparse.Namespace) -> None:
@@ -64,7 +67,10 @@ def two_gpus(report: Report, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--tiny", action="store_true", help="a small model, on any machine")
+    parser.add_argument("--size", choices=list(SIZES), default="2b")
+    parser.add_argument(
+        "--tiny", dest="size", action="store_const", const="tiny", help="on any machine"
+    )
     parser.add_argument("--compile", action="store_true", help="compile on a CPU too")
     parser.add_argument("--compile-decoder", action="store_true", help="from the start")
     parser.add_argument("--gpus", type=int, choices=[1, 2], default=1)

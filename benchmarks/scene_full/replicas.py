@@ -30,7 +30,7 @@ def replicas(report: Report, args: argparse.Namespace) -> dict[str, Any]:
 
 def _start_replica(args: argparse.Namespace, number: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "benchmarks.scene_full", "--replica"]
-    command += ["--steps", str(args.replica_steps), *(["--tiny"] if args.tiny else [])]
+    command += ["--steps", str(args.replica_steps), "--size", args.size]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(number)}
     environment.pop("OUT", None)
     return subprocess.Popen(
@@ -59,6 +59,12 @@ def replica(backbone: Backbone, num_steps: int) -> None:
     """One process of `replicas`: a scene for every line."""
     scenes = Scenes(backbone, num_steps)
     scenes.render(2)
-    for word in ("ready", *("done" for _ in iter(sys.stdin.readline, "") if scenes.render())):
-        sys.stdout.write(word + "\n")
-        sys.stdout.flush()
+    _say("ready")
+    for _ in iter(sys.stdin.readline, ""):
+        scenes.render()
+        _say("done")
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()

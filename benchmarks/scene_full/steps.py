@@ -22,16 +22,38 @@ from pipelines.render import RenderOptions, render_conditions
 
 @contextmanager
 def standing(
-    backbone: Backbone, scene: Scene, adapters: list[Adapter], helper: Backbone | None = None
+    backbone: Backbone,
+    scene: Scene,
+    adapters: list[Adapter],
+    helper: Backbone | None = None,
+    latents: torch.Tensor | None = None,
 ) -> Iterator[Callable[[], torch.Tensor]]:
     """One guided step of a scene, ready to be called again and again."""
     options = RenderOptions()
     conditions = render_conditions(backbone, scene, adapters, options)
-    latents = torch.randn(1, *backbone.latent_shape(), device=backbone.device)
+    if latents is None:
+        latents = torch.randn(1, *backbone.latent_shape(), device=backbone.device)
     timestep = torch.tensor([500], device=backbone.device)
     with guided_velocity(backbone, conditions, adapters, options, helper) as velocity:
         assert isinstance(velocity, GuidedVelocity)
         yield lambda: velocity(latents, timestep)
+
+
+def compiled_step(backbone: Backbone) -> dict[str, Any]:
+    """How far a guided step moves when its blocks are compiled; they stay so. bf16 on a GPU."""
+    scene = new_scene(4)
+    adapters = resident(backbone, new_adapters(backbone, scene))
+    draw = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, *backbone.latent_shape(), generator=draw).to(backbone.device)
+    found = []
+    for compiled in (False, True):
+        if compiled:
+            backbone.compile(decoder=False)
+        with standing(backbone, scene, adapters, latents=latents) as step:
+            found.append((step(), median_ms(step, repeats=3, warmup=1)))
+    (eager, eager_ms), (fast, fast_ms) = found
+    off = (fast - eager).norm() / eager.norm()
+    return {"off": off.item(), "eager_ms": eager_ms, "ms": fast_ms, "speedup": eager_ms / fast_ms}
 
 
 class Steps:
