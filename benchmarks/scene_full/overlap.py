@@ -19,7 +19,7 @@ from benchmarks.full_size import new_adapters, new_scene, resident
 from benchmarks.gpu_report import Report, median_ms, peak, reset_peak, synchronize
 from benchmarks.scene_full.steps import standing
 from pipelines.backbone import Backbone
-from pipelines.video import Frames, encode
+from pipelines.render import Frames
 
 T5_XXL = {"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
 T5_TINY = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}
@@ -95,6 +95,8 @@ def texts(backbone: Backbone, repeats: int, *, tiny: bool) -> dict[str, Any]:
 
 def file_times(backbone: Backbone) -> dict[str, Any]:
     """Seconds of H.264 on one core, of pictures that move smoothly and are a little noisy."""
+    from pipelines.video import encode  # a GPU machine may have no PyAV: that is a line, no end
+
     height, width = backbone.size_px
     coarse = torch.rand(1, 3, 13, height // 16, width // 16)
     size = (backbone.num_frames, height, width)
