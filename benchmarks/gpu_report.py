@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 HEAD_START_CYCLES = 2_000_000
 """About a millisecond, in which the host gets ahead: its own time is not the kernels'."""
@@ -54,6 +55,34 @@ def synchronize() -> None:
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
             torch.cuda.synchronize(device)
+
+
+def reset_peak() -> None:
+    """Forget the peak of memory, and what is only reserved."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak() -> dict[str, Any]:
+    """GPU memory since `reset_peak`, at its highest."""
+    if not torch.cuda.is_available():
+        return {}
+    return {
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+        "reserved_gib": torch.cuda.max_memory_reserved() / 2**30,
+    }
+
+
+def profiled(name: str, work: Callable[[], object]) -> None:
+    """Which kernels its time goes to, as a file beside the report's."""
+    if not torch.cuda.is_available() or "OUT" not in os.environ:
+        return
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        work()
+        synchronize()
+    table = found.key_averages().table(sort_by="self_cuda_time_total", row_limit=40)
+    Path(os.environ["OUT"], f"{name}.txt").write_text(table)
 
 
 class Report:

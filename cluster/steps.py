@@ -182,7 +182,10 @@ class RenderScene(Step):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {name: value for name, value in super().identity.items() if name != "number"}
+        # Scenes that leave no step out are what they were before that could be asked for.
+        options = {k: v for k, v in self.options.items() if k != "caching" or v}
+        found = {name: value for name, value in super().identity.items() if name != "number"}
+        return {**found, "options": options}
 
     @property
     def label(self) -> str:

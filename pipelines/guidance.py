@@ -126,6 +126,11 @@ class GuidedVelocity:
         self.conditional, self.unconditional = conditional, unconditional
         self.guidance, self.pool = guidance, pool
 
+    @property
+    def layout(self) -> RegionLayout:
+        """The scene's, on the device of the conditional branch."""
+        return self.conditional[0].layout
+
     def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
         (stage, branch), other = self.conditional, self.unconditional
         if other is None:

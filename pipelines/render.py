@@ -5,12 +5,14 @@ which every caption and every adapter acts in its own region only. Encoding the 
 `pipelines.video`'s work, joining scenes `pipelines.film`'s.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipelines.backbone import Backbone, Sampler
 from pipelines.guidance import GuidanceOptions, guided_velocity
@@ -20,6 +22,9 @@ from pipelines.progress import Progress, silent
 from pipelines.regions import Condition, RegionOptions, scene_conditions, whole_frame
 from pipelines.sampling import denoise, initial_noise
 from pipelines.scene_captions import merged_caption, with_token
+from pipelines.step_cache import CachedVelocity
+
+log = logging.getLogger(__name__)
 
 Frames = NDArray[np.uint8]
 
@@ -36,8 +41,15 @@ class RenderOptions(GuidanceOptions):
     subject_scale: float = 1.0
     compiled: bool = False
     """Compile transformer and decoder on first use; worth its minutes at CogVideoX's own size."""
+    caching: float = 0.0
+    """Leave steps out while no region changes by this share, as `pipelines.step_cache` estimates
+    it: sooner done, and not the same film. 0: compute every step."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.caching < 1:
+            raise ValueError(
+                f"caching {self.caching}; a share that regions may change by, from 0 to below 1"
+            )
         if self.num_steps < 1 or self.guidance < 1:
             raise ValueError(
                 f"num_steps {self.num_steps}, guidance {self.guidance}; both must be at least 1"
@@ -62,25 +74,61 @@ def render_scene(
     adapter was made for another base model.
     """
     options = options or RenderOptions()
+    made = scene_latents(
+        backbone, scene, adapters, options=options, seed=seed, progress=progress, helper=helper
+    )
+    if options.caching:
+        log.info("computed %d of %d steps", options.num_steps - made.num_reused, options.num_steps)
+    frames = backbone.decode(made.latents)[0].cpu().numpy()
+    num_units = options.num_steps + 1
+    progress(num_units, num_units)
+    return frames
+
+
+@dataclass(frozen=True, eq=False)
+class SceneLatents:
+    """A scene before it is decoded: (1, T, C, h, w), fp32."""
+
+    latents: Tensor
+    num_reused: int
+    """Steps that were left out."""
+
+
+@torch.no_grad()
+def scene_latents(
+    backbone: Backbone,
+    scene: Scene,
+    adapters: Sequence[Adapter] = (),
+    *,
+    options: RenderOptions,
+    seed: int = 0,
+    progress: Progress = silent,
+    helper: Backbone | None = None,
+) -> SceneLatents:
+    """All of `render_scene` but the decoding, which ``progress`` has still to count."""
     adapters = _scaled(bound_adapters(scene, adapters), options)
     conditions = render_conditions(backbone, scene, adapters, options)
     generator = torch.Generator().manual_seed(seed)
-    num_units = options.num_steps + 1
     noise = initial_noise((1, *backbone.latent_shape()), generator).to(backbone.device)
-    with torch.no_grad():
-        with guided_velocity(backbone, conditions, adapters, options, helper) as velocity:
-            latents = denoise(
-                backbone.scheduler(options.sampler),
-                velocity,
-                noise,
-                num_steps=options.num_steps,
-                generator=generator,
-                progress=progress,
-                num_units=num_units,
-            )
-        frames = backbone.decode(latents)[0].cpu().numpy()
-    progress(num_units, num_units)
-    return frames
+    scheduler = backbone.scheduler(options.sampler)
+    with guided_velocity(backbone, conditions, adapters, options, helper) as velocity:
+        cached = CachedVelocity(
+            compute=velocity,
+            grid=backbone.grid(),
+            layout=velocity.layout,
+            products=scheduler.alphas_cumprod,
+            threshold=options.caching,
+        )
+        latents = denoise(
+            scheduler,
+            cached if options.caching else velocity,
+            noise,
+            num_steps=options.num_steps,
+            generator=generator,
+            progress=progress,
+            num_units=options.num_steps + 1,
+        )
+    return SceneLatents(latents, cached.num_reused)
 
 
 def bound_adapters(scene: Scene, adapters: Sequence[Adapter]) -> tuple[Adapter, ...]:

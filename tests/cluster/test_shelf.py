@@ -177,3 +177,20 @@ def test_two_devices_share_a_scene_and_make_the_same_one(tmp_path, backbone):
     twin = shared._backbone.twin("cpu")
     assert studio.render(shared, "bowing", bowing) == first
     assert shared._backbone.twin("cpu") is twin, "made once"
+
+
+def test_a_scene_that_leaves_no_step_out_has_the_name_it_always_had(backbone):
+    def named(**options):
+        return RenderScene(
+            number=1,
+            scene=scene_of("pirate", "bowing", "forest"),
+            priors=(),
+            backbone=backbone,
+            options={**OPTIONS, **options},
+            fps=8.0,
+            crf=18,
+            seed=3,
+        ).artifact
+
+    assert named(caching=0.0) == named()
+    assert named(caching=0.1) not in (named(), named(caching=0.2))

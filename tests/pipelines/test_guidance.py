@@ -1,11 +1,14 @@
 """Two branches, one device or two, compiled or not: the same velocity; adapters side by side."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from pipelines.backbone import Backbone
+from pipelines.backbone_shape import new_pipeline
 from pipelines.guidance import adapted_last, adapter_masks, guided_velocity
 from pipelines.lora import Adapter, StackedAdapters, adapted_modules
 from pipelines.region_layout import RegionLayout
@@ -13,6 +16,13 @@ from pipelines.regions import Condition
 from pipelines.render import RenderOptions
 
 OPTIONS = RenderOptions(guidance=4.0)
+
+
+@pytest.fixture(params=[False, True], ids=["2B", "5B"])
+def sized_backbone(request, tiny_shape):
+    shape = dataclasses.replace(tiny_shape, rotary=request.param)
+    pipeline = new_pipeline(shape, ["a", "cat"], seed=0)
+    return Backbone(pipeline, Path("tiny"), torch.device("cpu"))
 
 
 def adapter(backbone, kind, target, seed):
@@ -114,17 +124,17 @@ def test_a_helper_changes_nothing(tiny_backbone):
     assert torch.equal(velocity_of(tiny_backbone, conditions, adapters, helper=helper), alone)
 
 
-def test_compiled_it_is_the_same_and_another_scene_compiles_nothing(tiny_backbone):
+def test_compiled_it_is_the_same_and_another_scene_compiles_nothing(sized_backbone):
     torch._dynamo.reset()
-    scenes = [scene(tiny_backbone, *shape) for shape in ((2, 2), (3, 2), (1, 1), (3, 3))]
-    eager = [velocity_of(tiny_backbone, *each) for each in scenes]
+    scenes = [scene(sized_backbone, *shape) for shape in ((2, 2), (3, 2), (1, 1), (3, 3))]
+    eager = [velocity_of(sized_backbone, *each) for each in scenes]
     counter = CompileCounterWithBackend("aot_eager")
-    tiny_backbone.compiled = True
-    for block in tiny_backbone.transformer.transformer_blocks:
+    sized_backbone.compiled = True
+    for block in sized_backbone.transformer.transformer_blocks:
         block.compile(fullgraph=True, backend=counter)
     graphs = []
     for each, expected in zip(scenes, eager, strict=True):
-        found = velocity_of(tiny_backbone, *each)
+        found = velocity_of(sized_backbone, *each)
         assert (found - expected).norm() <= 1e-4 * expected.norm()
         graphs.append(counter.frame_count)
     # Sizes become dynamic with the second scene; ranks with the third, which has other adapters.

@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks.priors_full`, a file each."""
