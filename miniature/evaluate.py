@@ -32,7 +32,7 @@ from pipelines.binding import Verdict
 log = logging.getLogger("miniature.evaluate")
 
 NUM_STEPS = 25
-GUIDANCE = 4.0
+GUIDANCE = 2.5
 """As the profile samples."""
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 LEFT, RIGHT = (0.0, 0.05, 0.45, 1.0), (0.55, 0.05, 1.0, 1.0)

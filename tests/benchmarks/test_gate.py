@@ -13,11 +13,17 @@ from serve.errors import InputError
 def test_a_figure_may_fall_by_its_noise_and_no_more():
     seeds = [{"binding": 0.6, "text_clip": 0.2}, {"binding": 0.4, "text_clip": 0.2}]
     bars = bars_of(seeds)
-    assert (bars["binding"].measured, bars["binding"].noise) == (0.6, 0.2828)
+    assert (bars["binding"].measured, bars["binding"].noise) == (0.5, 0.4243)
     assert bars["text_clip"].noise == 0
-    assert fallen(bars, {"binding": 0.32, "text_clip": 0.2}) == []
-    assert fallen(bars, {"binding": 0.31, "text_clip": 0.2}) == ["binding"]
+    assert fallen(bars, {"binding": 0.08, "text_clip": 0.2}) == []
+    assert fallen(bars, {"binding": 0.07, "text_clip": 0.2}) == ["binding"]
     assert fallen(bars, {"binding": 0.9, "text_clip": 0.19}) == ["text_clip"]
+
+
+def test_what_is_counted_may_fall_by_a_scene():
+    seeds = [{"box_character": 0.9, "text_clip": 0.2}] * 2
+    bars = bars_of(seeds)
+    assert (bars["box_character"].noise, bars["text_clip"].noise) == (0.2, 0)
 
 
 def test_figures_of_other_models_are_not_compared(tmp_path):
