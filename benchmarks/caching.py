@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from pipelines.lora import Adapter
 from pipelines.plan import Scene
 from pipelines.render import Frames, RenderOptions, SceneLatents, scene_latents
 
-STORIES = Path("examples/puppet_stories/stories.yaml")
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3)
 FULL_THRESHOLDS = (0.6, 0.9)
 """Random weights change much from step to step."""
@@ -78,13 +76,13 @@ def off(latents: torch.Tensor, reference: torch.Tensor) -> float:
 def miniature(report: Report, args: argparse.Namespace) -> None:
     """One scene a story; processor time, for the machine may be shared."""
     # A GPU machine that runs `full` may have no more than the method needs.
+    from benchmarks.puppet_stories import chosen_stories
     from cluster.profiles import load_profile
-    from serve.story_set_input import read_stories
 
     profile = load_profile("miniature")
     options = TypeAdapter(RenderOptions).validate_python(profile.render)
     backbone = Backbone.load(profile.models.backbone)
-    stories = read_stories(STORIES, [], profile)
+    stories = chosen_stories(profile, None)
     chosen = stories[:: max(1, len(stories) // args.scenes)][: args.scenes]
     scenes = [(asked.plan.scenes[0], asked.story.seed) for asked in chosen if asked.plan]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
+from pipelines import backbone_shape
 from pipelines.backbone import Backbone
-from pipelines.backbone_shape import COGVIDEOX_2B, BackboneShape, new_pipeline
+from pipelines.backbone_shape import COGVIDEOX_2B, new_pipeline
 from pipelines.lora import Adapter, Kind, adapted_modules, settled
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene
 from pipelines.render import bound_adapters
@@ -17,17 +18,7 @@ _2B = dataclasses.replace(COGVIDEOX_2B, text_layers=1)
 _5B = dataclasses.replace(
     _2B, num_heads=48, num_layers=42, rotary=True, scaling_factor=0.7, snr_shift=1.0
 )
-TINY = BackboneShape(
-    height_px=32,
-    width_px=48,
-    num_frames=9,
-    num_heads=2,
-    num_layers=4,
-    text_length=12,
-    text_width=32,
-    text_layers=1,
-    vae_channels=(8, 8, 16, 16),
-)
+TINY = dataclasses.replace(backbone_shape.TINY, num_frames=9, scaling_factor=1.0)
 SIZES = {"2b": _2B, "5b": _5B, "tiny": TINY}
 MOTIONS = ("walking", "sitting")
 

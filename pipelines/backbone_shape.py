@@ -43,6 +43,20 @@ class BackboneShape:
     scaling_factor: float = 1.0
 
 
+TINY = BackboneShape(
+    height_px=32,
+    width_px=48,
+    num_frames=17,
+    num_heads=2,
+    num_layers=4,
+    text_length=12,
+    text_width=32,
+    text_layers=1,
+    vae_channels=(8, 8, 16, 16),
+    scaling_factor=0.7,
+)
+"""For tests and dry runs."""
+
 COGVIDEOX_2B = BackboneShape(
     height_px=480,
     width_px=720,

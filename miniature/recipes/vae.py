@@ -210,8 +210,7 @@ class _Chunks:
         self, run: Run, vae: AutoencoderKLCogVideoX, optimiser: MuonAdam, pool: _Pool
     ) -> None:
         self._vae, self._optimiser, self._pool = vae, optimiser, pool
-        self._device = run.device
-        self._on_gpu = on_gpu = run.device == "cuda"
+        on_gpu = run.device == "cuda"
         self._plain = Objective(vae)
         self._work = _compiled(self._plain) if on_gpu else self._plain
         self._videos = pool.draw(torch.Generator().manual_seed(0))

@@ -1,5 +1,6 @@
 """A profile of real classes with random weights, so small that a film takes a minute."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from miniature.recipes import clip as clip_recipe
 from miniature.recipes import viclip as viclip_recipe
 from miniature.recipes.contrastive import VOCABULARY
-from pipelines.backbone_shape import BackboneShape, new_pipeline
+from pipelines.backbone_shape import TINY, new_pipeline
 from pipelines.detector import DetectorConfig, build_network
 from pipelines.viclip import ViClip, ViClipConfig
 
@@ -35,18 +36,7 @@ WORDS = [
     "city",
     "beach",
 ]
-SHAPE = BackboneShape(
-    height_px=32,
-    width_px=48,
-    num_frames=17,
-    num_heads=2,
-    num_layers=2,
-    text_length=12,
-    text_width=32,
-    text_layers=1,
-    vae_channels=(8, 8, 16, 16),
-    scaling_factor=0.7,
-)
+SHAPE = replace(TINY, num_layers=2)
 
 
 def write_studio(folder: Path) -> Path:

@@ -4,25 +4,12 @@ import pytest
 import torch
 
 from pipelines.backbone import Backbone
-from pipelines.backbone_shape import BackboneShape, new_pipeline
+from pipelines.backbone_shape import TINY, BackboneShape, new_pipeline
 
 WORDS = [
     *("a", "an", "the", "and", "is", "in", "then", "at", "[v1]", "[v2]", "person", "witch"),
     *("pirate", "cat", "walking", "sitting", "waving", "forest", "beach"),
 ]
-
-TINY = BackboneShape(
-    height_px=32,
-    width_px=48,
-    num_frames=17,
-    num_heads=2,
-    num_layers=4,
-    text_length=12,
-    text_width=32,
-    text_layers=1,
-    vae_channels=(8, 8, 16, 16),
-    scaling_factor=0.7,
-)
 
 
 @pytest.fixture(scope="session")
