@@ -157,8 +157,19 @@ class LearnSubject(Step):
     token: str
     images: tuple[Place, ...]
     backbone: Place
+    detector: Place | None = None
+    """Says where in the images the character is; None: nobody asks."""
     options: Options
     seed: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        # A prior that nobody was found for is what it was before there was finding.
+        found = super().identity
+        if self.detector is None:
+            del found["detector"]
+            found["options"] = {k: v for k, v in self.options.items() if k != "background"}
+        return found
 
     @property
     def label(self) -> str:

@@ -145,12 +145,14 @@ class Studio(Record):
 
     def learn_subject(self, member: Member) -> LearnSubject:
         """Learn a character from its images."""
+        focused = self.numbers.subject_prior.get("background", 1) != 1
         return LearnSubject(
             entity_id=member.id,
             phrase=member.phrase,
             token=self.token,
             images=member.images,
             backbone=self.models.backbone,
+            detector=self.models.detector if focused else None,
             options=self.numbers.subject_prior,
             seed=self.prior_seed,
         )

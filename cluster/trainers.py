@@ -4,6 +4,7 @@ A plain class: `cluster.crew` puts Ray round it. A killed training goes on from 
 checkpoint, which lies in the step's scratch folder.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -17,6 +18,8 @@ from cluster.steps import LearnMotion, LearnSubject
 from cluster.workers import Desk
 from pipelines.adapter_file import load_adapter, save_adapter
 from pipelines.lora import Adapter
+from pipelines.plan import Box
+from pipelines.prior_data import Frames
 from pipelines.priors import (
     MotionPriorOptions,
     PriorReport,
@@ -40,7 +43,7 @@ class PriorTrainer:
     """Learns motions and characters (arXiv 2411.16657, priors)."""
 
     def __init__(self, device: str) -> None:
-        self._backbone = BackboneKeeper(device)
+        self._backbone, self._device = BackboneKeeper(device), device
 
     def make(
         self, step: LearnMotion | LearnSubject, folder: Path, desk: Desk, progress: Progress
@@ -75,18 +78,30 @@ class PriorTrainer:
 
     def _subject(self, step: LearnSubject, checkpoints: Path, progress: Progress) -> PriorResult:
         images = [read_reference(Path(image.path)) for image in step.images]
+        backbone = self._backbone.load(step.backbone)
         return train_subject_prior(
-            self._backbone.load(step.backbone),
+            backbone,
             images,
             step.phrase,
             step.token,
             entity_id=step.entity_id,
+            boxes=self._boxes(step, images, max(backbone.size_px)),
             options=_SUBJECT.validate_python(step.options),
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
             encodings_dir=checkpoints.parent / ENCODINGS / step.backbone.content,
         )
+
+    def _boxes(
+        self, step: LearnSubject, images: Sequence[Frames], long_side_px: int
+    ) -> list[Box | None]:
+        if step.detector is None:
+            return []
+        from pipelines.tracking import Detector, find_person
+
+        detector = Detector.load(Path(step.detector.path), self._device)
+        return [find_person(detector, image, long_side_px=long_side_px) for image in images]
 
 
 @dataclass(frozen=True)

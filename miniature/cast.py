@@ -5,6 +5,7 @@ and retrieved clips have something to teach. They are not held out of anything e
 may name them, the corpus shows the motions, and the retrieval encoders know them.
 """
 
+import random
 from dataclasses import dataclass
 
 Colour = tuple[float, float, float]
@@ -143,6 +144,8 @@ LOOKS: dict[str, Look] = {
 }
 
 PERSON = "person"
+STRANGER = "stranger"
+"""Somebody of any look, another for every outfit number; lives in no story."""
 HELD_OUT_CHARACTERS = ("pirate", "mermaid", "astronaut")
 CHARACTERS = tuple(LOOKS)
 BASE_CHARACTERS = (*(name for name in LOOKS if name not in HELD_OUT_CHARACTERS), PERSON)
@@ -178,11 +181,13 @@ SHIRT_NAMES = ("red", "blue", "green", "yellow", "purple", "orange", "teal", "wh
 
 
 def look(character: str, outfit: int = 0) -> Look:
-    """The look of a character; a person's is made from its outfit number.
+    """The look of a character; a person's and a stranger's are made from the outfit number.
 
     Raises:
         KeyError: no such character.
     """
+    if character == STRANGER:
+        return _stranger(outfit)
     if character != PERSON:
         return LOOKS[character]
     shirt, rest = outfit % len(_SHIRTS), outfit // len(_SHIRTS)
@@ -197,6 +202,28 @@ def look(character: str, outfit: int = 0) -> Look:
         trim=_HAIRS[rest % len(_HAIRS)],
     )
 
+
+def _stranger(number: int) -> Look:
+    """Any colours, and up to two of the accessories that the base characters wear."""
+    rng = random.Random(number)
+
+    def colour() -> Colour:
+        return rng.uniform(0.05, 1), rng.uniform(0.05, 1), rng.uniform(0.05, 1)
+
+    body = colour()
+    return Look(
+        body=body,
+        legs=colour(),
+        arms=body if rng.random() < 0.5 else colour(),
+        head=SKIN if rng.random() < 0.4 else colour(),
+        extras=tuple(sorted(rng.sample(_ACCESSORIES, rng.choice((0, 1, 1, 2, 2))))),
+        trim=colour(),
+    )
+
+
+_ACCESSORIES = sorted(
+    {"hair"}.union(*(LOOKS[name].extras for name in BASE_CHARACTERS if name != PERSON))
+)
 
 NUM_OUTFITS = len(_SHIRTS) * len(_TROUSERS) * len(_FACES) * len(_HAIRS)
 

@@ -1,7 +1,9 @@
 """What the video model is told in training: a caption, or regions with a caption each.
 
 A region batch has `SLOTS` captions: both puppets' first and second motion, then the place. A
-slot that a video has no use for stays empty and no visual token sees it.
+slot that a video has no use for stays empty and no visual token sees it. Strangers and improvised
+motions are told by `STRANGE_TOKEN`, which the recipe makes a new word each time: ``a [v1] person is
+[v1] in the park``. That is how a subject prior's caption goes, too.
 """
 
 import random
@@ -10,14 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from miniature.cast import PERSON, shirt_name
+from miniature.cast import PERSON, STRANGER, shirt_name
+from miniature.motions import is_improvised
 from miniature.phrases import paraphrase
-from miniature.world import Puppet, Spec, caption, region_caption
+from miniature.text import SUBJECT_TOKENS
+from miniature.world import IMPROVISING, Spec, article, caption, region_caption
 
 NUM_LATENTS = 13
 GRID = (6, 9)
 """Token rows and columns of a latent frame."""
 SLOTS = 5
+STRANGE_TOKEN = SUBJECT_TOKENS[0]
 SECOND_HALF = 7
 """The first latent frame of the second half: key frames 3 to 5."""
 
@@ -33,11 +38,21 @@ class Conditioning:
     """(SLOTS, 13 * 6 * 9) bool."""
 
 
+def told(text: str) -> str:
+    """A caption of the world as the video model is told it."""
+    text = text.replace(STRANGER, f"{STRANGE_TOKEN} {PERSON}")
+    return text.replace(IMPROVISING, STRANGE_TOKEN)
+
+
 def _whole_caption(spec: Spec, rng: random.Random) -> str:
     if len(spec.puppets) != 1:
         return caption(spec)
     actor = spec.puppets[0]
+    if spec.still_s is not None:
+        return article(actor.character) if rng.random() < 0.5 else caption(spec)
     if rng.random() > (0.6 if actor.character == PERSON else 0.25):
+        return caption(spec)
+    if any(map(is_improvised, actor.motions)):
         return caption(spec)
     shirt = shirt_name(actor.outfit) if actor.character == PERSON else ""
     return paraphrase(rng, actor.character, actor.motions, spec.place, shirt)
@@ -76,12 +91,15 @@ def box_tokens(boxes: Tensor) -> Tensor:
     return down[:, :, None] & across[:, None, :]
 
 
-def _puppet_slots(actor: Puppet, place: str, tokens: Tensor) -> tuple[list[str], list[Tensor]]:
+def _puppet_slots(spec: Spec, slot: int, tokens: Tensor) -> tuple[list[str], list[Tensor]]:
     first = torch.arange(NUM_LATENTS)[:, None, None] < SECOND_HALF
-    texts = [region_caption(actor, actor.motions[0], place)]
-    if len(actor.motions) == 1:
+    actor = spec.puppets[slot]
+    if spec.still_s is not None:
+        text = f"{article(actor.character)} in the {spec.place}"
+        return [text, ""], [tokens, torch.zeros_like(tokens)]
+    texts = [region_caption(actor, motion, spec.place) for motion in actor.motions]
+    if len(texts) == 1:
         return [*texts, ""], [tokens, torch.zeros_like(tokens)]
-    texts.append(region_caption(actor, actor.motions[1], place))
     return texts, [tokens & first, tokens & ~first]
 
 
@@ -98,7 +116,7 @@ def conditioning(spec: Spec, boxes: Tensor, rng: random.Random) -> Conditioning:
     for slot in range(2):
         if slot < len(spec.puppets):
             tokens = box_tokens(_latent_boxes(boxes[slot], rng))
-            more, masks = _puppet_slots(spec.puppets[slot], spec.place, tokens)
+            more, masks = _puppet_slots(spec, slot, tokens)
         else:
             nothing = torch.zeros(NUM_LATENTS, *GRID, dtype=torch.bool)
             more, masks = ["", ""], [nothing, nothing]
@@ -107,7 +125,9 @@ def conditioning(spec: Spec, boxes: Tensor, rng: random.Random) -> Conditioning:
     background = ~torch.stack(owned).any(0)
     texts.append(f"the {spec.place}")
     return Conditioning(
-        _whole_caption(spec, rng), tuple(texts), torch.stack([*owned, background]).flatten(1)
+        told(_whole_caption(spec, rng)),
+        tuple(map(told, texts)),
+        torch.stack([*owned, background]).flatten(1),
     )
 
 

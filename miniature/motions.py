@@ -40,6 +40,8 @@ RATE_HZ = {
 }
 STILL_RATE_HZ = 0.5
 
+_UPPER = ("near_arm", "near_forearm", "far_arm", "far_forearm")
+
 
 def _swing(phase: Tensor, turns: float = 1.0, shift: float = 0.0) -> Tensor:
     return torch.sin(2 * math.pi * (turns * phase + shift))
@@ -365,11 +367,25 @@ _POSES: dict[str, Callable[[Tensor], Pose]] = {
 }
 
 
+def improvised(arms: str, rest: str) -> str:
+    """The name of a motion made of two: the arms of one, all else of the other."""
+    return f"{arms}+{rest}"
+
+
+def is_improvised(motion: str) -> bool:
+    return "+" in motion
+
+
+def rate_hz(motion: str) -> float:
+    """Cycles a second; an improvised motion goes at the rate of its arms."""
+    return RATE_HZ.get(motion.partition("+")[0], STILL_RATE_HZ)
+
+
 def pose(motion: str, phase: Tensor) -> Pose:
     """The pose of one motion.
 
     Args:
-        motion: a name of `miniature.cast.MOTIONS`.
+        motion: a name of `miniature.cast.MOTIONS`, or an improvised one's.
         phase: any shape, in cycles.
 
     Returns:
@@ -378,4 +394,8 @@ def pose(motion: str, phase: Tensor) -> Pose:
     Raises:
         KeyError: no such motion.
     """
+    if is_improvised(motion):
+        arms, _, rest = motion.partition("+")
+        moved = pose(arms, phase)
+        return pose(rest, phase) | {name: moved[name] for name in _UPPER}
     return _stand(phase) | _POSES[motion](phase)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from miniature.cast import TRAVELLING, Colour, Look, look
-from miniature.motions import JOINTS, RATE_HZ, STILL_RATE_HZ, Pose, pose
+from miniature.motions import JOINTS, Pose, pose, rate_hz
 
 if TYPE_CHECKING:
     from miniature.world import Puppet
@@ -282,7 +282,7 @@ def _blend(actors: Sequence["Puppet"], time_s: Tensor, switch: Tensor) -> Pose:
         first = torch.tensor([[float(a.motions[0] == name)] for a in actors], device=time_s.device)
         last = torch.tensor([[float(a.motions[-1] == name)] for a in actors], device=time_s.device)
         weight = first * (1 - switch) + last * switch
-        phase = start + time_s * RATE_HZ.get(name, STILL_RATE_HZ) * speed
+        phase = start + time_s * rate_hz(name) * speed
         for joint, value in pose(name, phase).items():
             total[joint] = total[joint] + weight * value
     return total

@@ -5,6 +5,7 @@ the frames, the box and the joints of every puppet in every frame. Lengths are i
 y down; the frame is 1.5 wide. Nothing here knows about models.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from miniature.cast import (
     PLACES,
     TRAVELLING,
 )
+from miniature.motions import is_improvised
 from miniature.painting import paint
 from miniature.places import WIDTH, backdrop
 from miniature.puppets import JOINT_NAMES, Parts, puppet_parts
@@ -27,6 +29,8 @@ NUM_FRAMES = 49
 FPS = 8
 SIZE_PX = (96, 144)
 """Height and width."""
+IMPROVISING = "improvising"
+"""What captions call motions without a name."""
 MAX_PUPPETS = 2
 SWITCH_S = 0.36
 """How long one motion takes to become the next, around the middle of the clip."""
@@ -60,6 +64,8 @@ class Spec:
     place: str
     seed: int
     puppets: tuple[Puppet, ...]
+    still_s: float | None = None
+    """The moment that all frames of a still show; None where things move."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,23 @@ def article(noun: str) -> str:
 
 def region_caption(puppet: Puppet, motion: str, place: str) -> str:
     """The caption of one region: one character, one motion, the place."""
-    return f"{article(puppet.character)} is {motion} in the {place}"
+    return f"{article(puppet.character)} is {_said(motion)} in the {place}"
 
 
 def caption(spec: Spec) -> str:
-    """The caption of a whole video."""
+    """The caption of a whole video; a still's says who, and not what they do."""
     if not spec.puppets:
         return f"the {spec.place}"
-    acts = (f"{article(p.character)} is {' then '.join(p.motions)}" for p in spec.puppets)
+    if spec.still_s is not None:
+        return f"{' and '.join(article(p.character) for p in spec.puppets)} in the {spec.place}"
+    acts = (
+        f"{article(p.character)} is {' then '.join(map(_said, p.motions))}" for p in spec.puppets
+    )
     return f"{' and '.join(acts)} in the {spec.place}"
+
+
+def _said(motion: str) -> str:
+    return IMPROVISING if is_improvised(motion) else motion
 
 
 def _paint_backdrops(specs: Sequence[Spec], grid: Tensor) -> Tensor:
@@ -202,6 +216,9 @@ def render(
     grid = torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)])
     index = torch.arange(num_frames) if frame_indices is None else frame_indices
     time_s = (index.to(device).float() / FPS).expand(len(specs), index.shape[-1])
+    stills = [math.nan if s.still_s is None else s.still_s for s in specs]
+    still_s = torch.tensor(stills, device=device)[:, None]
+    time_s = torch.where(still_s.isnan(), time_s, still_s)
     length_s = (num_frames - 1) / FPS
     frames = _paint_backdrops(specs, grid).expand(-1, time_s.shape[1], -1, -1, -1).contiguous()
     boxes, joints = [], []

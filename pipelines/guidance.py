@@ -125,6 +125,7 @@ class GuidedVelocity:
     ) -> None:
         self.conditional, self.unconditional = conditional, unconditional
         self.guidance, self.pool = guidance, pool
+        self._together = False
 
     @property
     def layout(self) -> RegionLayout:
@@ -142,6 +143,9 @@ class GuidedVelocity:
             device = other[0].backbone.device
             there = latents.to(device), timestep.to(device)
             waiting = self.pool.submit(other[0].velocity, other[1], *there)
+            if not self._together:
+                waiting.result()  # the first may compile, which two threads cannot do at once
+                self._together = True
             guided = stage.velocity(branch, latents, timestep)
             free = waiting.result().to(guided.device)
         return free + self.guidance * (guided - free)

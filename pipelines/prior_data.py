@@ -1,15 +1,19 @@
 """What a prior learns from: clips and images become latents and text, once, before training."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backbone import Backbone
+from pipelines.plan import Box
 from pipelines.prior_cache import Encoder
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
 from pipelines.prior_sample import Sample
@@ -64,19 +68,41 @@ def image_samples(
     options: SubjectPriorOptions,
     progress: Progress,
     encoder: Encoder | None = None,
+    boxes: Sequence[Box | None] = (),
 ) -> list[Sample]:
-    """Images, uint8 (H, W, 3), as still clips; each also mirrored when flips may be drawn."""
+    """Images, uint8 (H, W, 3), as still clips; each also mirrored when flips may be drawn.
+
+    ``boxes``: where the subject is in each, as far as known.
+    """
     encoder = encoder or backbone
     text = encoder.encode_text([caption])
     num_frames = min(options.num_frames, backbone.num_frames)
     samples = []
-    for i, image in enumerate(images):
+    for i, (image, box) in enumerate(zip_longest(images, boxes)):
         frames = fit_frames(image[None], num_frames, backbone.size_px, extend="hold")
         pixels = to_pixels(frames)
         mirrored = encoder.encode_video(pixels.flip(-1)) if options.flip > 0 else None
-        samples.append(Sample(str(i), encoder.encode_video(pixels), text, mirrored))
+        latents = encoder.encode_video(pixels)
+        focus = None
+        if box is not None and options.background < 1:
+            inside = _inside(image, box, backbone.size_px, (latents.shape[-2], latents.shape[-1]))
+            focus = (options.background + (1 - options.background) * inside).to(latents.device)
+        samples.append(Sample(str(i), latents, text, mirrored, focus))
         progress(0, options.num_steps)
     return samples
+
+
+def _inside(
+    image: Frames, box: Box, size_px: tuple[int, int], latent_size: tuple[int, int]
+) -> Tensor:
+    """How much of each latent's place lies in the box, once the image is fitted: (h, w)."""
+    height, width = image.shape[:2]
+    shown = np.zeros((1, height, width, 3), np.uint8)
+    rows = slice(math.floor(box.top * height), math.ceil(box.bottom * height))
+    shown[:, rows, math.floor(box.left * width) : math.ceil(box.right * width)] = 255
+    fitted = torch.from_numpy(fit_frames(shown, 1, size_px, extend="hold")[..., 0])
+    share: Tensor = F.adaptive_avg_pool2d(fitted.float() / 255, latent_size)[0]
+    return share
 
 
 def fingerprint(samples: Sequence[Sample], *more: object) -> str:
@@ -86,4 +112,6 @@ def fingerprint(samples: Sequence[Sample], *more: object) -> str:
         digest.update(sample.name.encode() + b"\0")
         digest.update(sample.latents.cpu().numpy().tobytes())
         digest.update(sample.text.float().cpu().numpy().tobytes())
+        if sample.focus is not None:
+            digest.update(sample.focus.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -26,9 +26,19 @@ def debias(x: Tensor, anchor: int) -> Tensor:
     return ALPHA * x - BETA * x[:, anchor : anchor + 1]
 
 
-def frame_loss(predicted: Tensor, target: Tensor, latent: int) -> Tensor:
-    """Mean squared error on one latent frame: the spatial path's."""
-    return F.mse_loss(predicted[:, latent], target[:, latent])
+def focused_loss(predicted: Tensor, target: Tensor, focus: Tensor | None) -> Tensor:
+    """Mean squared error of (..., h, w), places weighted by ``focus`` (h, w) if there is one."""
+    if focus is None:
+        return F.mse_loss(predicted, target)
+    places = (predicted - target).square().flatten(0, -3).mean(0)
+    return (places * focus).sum() / focus.sum()
+
+
+def frame_loss(
+    predicted: Tensor, target: Tensor, latent: int, focus: Tensor | None = None
+) -> Tensor:
+    """Mean squared error on one latent frame: the spatial path's, and a subject's."""
+    return focused_loss(predicted[:, latent], target[:, latent], focus)
 
 
 def motion_loss(predicted: Tensor, target: Tensor, anchor: int) -> Tensor:
@@ -86,7 +96,7 @@ class HeldOutLoss:
                     noise = torch.randn(sample.latents.shape, generator=generator)
                     noisy, target = self.schedule.noised(sample.latents, noise, timestep[None])
                     predicted = velocity(noisy, sample.text, timestep[None])
-                    sums[level] += F.mse_loss(predicted, target).item()
+                    sums[level] += focused_loss(predicted, target, sample.focus).item()
                     progress(*unit)
         return tuple(total / len(self.samples) for total in sums)
 

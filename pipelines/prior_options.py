@@ -82,6 +82,10 @@ class SubjectPriorOptions(PriorOptions):
     """The latent frame the loss looks at: the paper's, or the authors' code's."""
     flip: float = 0.5
     """Probability of a mirror image; 0 for a chiral subject (an eye patch, a parting)."""
+    background: float = 1.0
+    """How much what is around the subject counts in losses, where its box is known: 1 as in the
+    paper. With less, nothing of the pictures' places is learned, and all the more of the subject.
+    """
     caption: str = "a {token} {phrase}"
     num_held_out: int = 1
     """Images that only measure, when there are three or more; fewer measure themselves."""
@@ -90,6 +94,8 @@ class SubjectPriorOptions(PriorOptions):
         super().__post_init__()
         if "{token}" not in self.caption:
             raise ValueError(f"caption {self.caption!r} lacks {{token}}, the word to learn")
+        if not 0 < self.background <= 1:
+            raise ValueError(f"background is {self.background}; it must be above 0, at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

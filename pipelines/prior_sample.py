@@ -14,3 +14,5 @@ class Sample:
     text: Tensor
     mirrored: Tensor | None = None
     """Latents of the mirror image."""
+    focus: Tensor | None = None
+    """How much each place counts in losses, (h, w), above 0; None: all alike."""

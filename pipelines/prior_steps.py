@@ -86,6 +86,7 @@ class _Turn:
     text: Tensor
     timestep: Tensor
     latent: int
+    focus: Tensor | None
 
 
 def subject_backward(backbone: Backbone, lessons: Sequence[Lesson], trunk: Trunk) -> Backward:
@@ -104,7 +105,8 @@ def subject_backward(backbone: Backbone, lessons: Sequence[Lesson], trunk: Trunk
         with trunk(_side_by_side(taught)) as velocity:
             predicted = velocity(noisy, text, timesteps)
             losses = [
-                lesson.weight(turn.timestep) * frame_loss(v[None], turn.target, turn.latent)
+                lesson.weight(turn.timestep)
+                * frame_loss(v[None], turn.target, turn.latent, turn.focus)
                 for lesson, turn, v in zip(taught, turns, predicted, strict=True)
             ]
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
@@ -118,9 +120,10 @@ def _turn(lesson: Lesson, step: int, schedule: Schedule) -> _Turn:
     chance = draw(sample.latents.shape, schedule.num_timesteps, lesson.seed, "step", step)
     mirror = sample.mirrored is not None and chance.coins[0] < options.flip
     latents = sample.mirrored if mirror and sample.mirrored is not None else sample.latents
+    focus = sample.focus.flip(-1) if mirror and sample.focus is not None else sample.focus
     noisy, target = schedule.noised(latents, chance.noise, chance.timestep)
     latent = 0 if options.loss_latent == "first" else chance.latent
-    return _Turn(noisy, target, sample.text, chance.timestep, latent)
+    return _Turn(noisy, target, sample.text, chance.timestep, latent, focus)
 
 
 def _side_by_side(lessons: Sequence[Lesson]) -> dict[str, LowRankPath]:

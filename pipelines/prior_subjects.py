@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
+from pipelines.plan import Box
 from pipelines.prior_cache import Encoder
 from pipelines.prior_data import Frames, fingerprint, image_samples
 from pipelines.prior_fit import fit
@@ -31,6 +32,8 @@ class Subject:
     entity_id: str
     options: SubjectPriorOptions = field(default_factory=SubjectPriorOptions)
     seed: int = 0
+    boxes: Sequence[Box | None] = ()
+    """Where the subject is in each image, as far as known; for ``options.background``."""
 
     @property
     def caption(self) -> str:
@@ -78,6 +81,8 @@ def _check_together(subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         if not subject.images:
             raise ValueError(f"{subject.entity_id} has no reference images; give at least one")
+        if len(subject.boxes) > len(subject.images):
+            raise ValueError(f"{subject.entity_id} has more boxes than images")
     shared = {
         (o.num_frames, o.rank, o.compiled, o.deterministic, o.gradient_checkpointing)
         for o in (subject.options for subject in subjects)
@@ -101,7 +106,9 @@ def _class_of(
     backbone: Backbone, subject: Subject, encoder: Encoder, trunk: Trunk, progress: Progress
 ) -> _Class:
     options, seed = subject.options, subject.seed
-    samples = image_samples(backbone, subject.images, subject.caption, options, progress, encoder)
+    samples = image_samples(
+        backbone, subject.images, subject.caption, options, progress, encoder, subject.boxes
+    )
     seen, held_out = split(samples, options.num_held_out if len(samples) > 2 else 0, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "subject", options.rank, seed, "prior"),

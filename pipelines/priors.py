@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
-from pipelines.plan import slug
+from pipelines.plan import Box, slug
 from pipelines.prior_data import Frames, TrainingClip, clip_samples, fingerprint
 from pipelines.prior_fit import fit
 from pipelines.prior_mode import training_trunk
@@ -103,6 +103,7 @@ def train_subject_prior(
     token: str,
     *,
     entity_id: str,
+    boxes: Sequence[Box | None] = (),
     options: SubjectPriorOptions | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -111,14 +112,16 @@ def train_subject_prior(
 ) -> PriorResult:
     """Learn what the character ``entity_id`` looks like from images, uint8 (H, W, 3).
 
-    In captions it is afterwards called by ``token`` before its class ``phrase``. Otherwise as
-    `train_motion_prior`.
+    In captions it is afterwards called by ``token`` before its class ``phrase``. ``boxes`` say
+    where it is in each image, as far as known (`pipelines.tracking.find_person`), for
+    ``options.background``. Otherwise as `train_motion_prior`.
     """
     subject = Subject(
         images=images,
         phrase=phrase,
         token=token,
         entity_id=entity_id,
+        boxes=boxes,
         options=options or SubjectPriorOptions(),
         seed=seed,
     )

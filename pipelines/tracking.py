@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pipelines.detector import Detections, Detector, Frames, follow
 from pipelines.plan import Box
+from pipelines.video import resize_frames
 
-__all__ = ["Detections", "Detector", "Segment", "Track", "link", "segments", "track"]
+__all__ = ["Detections", "Detector", "Segment", "Track", "find_person", "link", "segments", "track"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,24 @@ class Segment:
     end_s: float
     crop: Box
     confidence: float
+
+
+def find_person(
+    detector: Detector, image: Frames, *, long_side_px: int, min_confidence: float = 0.3
+) -> Box | None:
+    """Where the surest person of an image, uint8 (H, W, 3), is; None where nobody is seen.
+
+    Larger images are shrunk first: to ``long_side_px``, the size that clips have, which the
+    detector knows people in.
+    """
+    height, width = image.shape[:2]
+    shrink = min(1.0, long_side_px / max(height, width))
+    size_px = (round(height * shrink), round(width * shrink))
+    (found,) = detector.detect(resize_frames(image[None], size_px), confidence=min_confidence)
+    if not len(found.boxes):
+        return None
+    left, top, right, bottom = map(float, found.boxes[0])
+    return Box(left=left, top=top, right=right, bottom=bottom)
 
 
 def track(

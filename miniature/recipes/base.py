@@ -5,15 +5,14 @@ with a caption a region under DreamRunner's attention mask (zero-shot, two regio
 their characters). Held-out characters and motions are in no video and no caption it sees. Some
 words for who and what are told as strange ones, a new random embedding each time, so that a word
 the model never met means "somebody" or "doing something" to it: that is what priors start from.
+In the last part of the training there are also strangers to see (`miniature.strangers`).
 A step is recorded as a CUDA graph. Runs on every GPU of the machine, each with a batch of its own.
 """
 
 import json
 import logging
 import os
-import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,15 @@ from torch.multiprocessing.spawn import spawn
 from transformers import T5Config, T5EncoderModel
 
 from miniature.cast import CHARACTERS, MOTIONS
-from miniature.conditioning import SLOTS, Conditioning, attention_bias, conditioning
+from miniature.conditioning import STRANGE_TOKEN, attention_bias
 from miniature.optim import Average, MuonAdam, warm_then_linear
 from miniature.phrases import PERSON_NOUNS, THIRD_PERSON
-from miniature.recipes.vae import channels_last
+from miniature.recipes.base_data import Source
 from miniature.replay import Replayed
 from miniature.run import Run
 from miniature.saving import half, load_state, save_state, seed_all
 from miniature.text import MAX_TOKENS, make_tokenizer
-from miniature.world import NUM_FRAMES, SIZE_PX, Spec, render, sample_spec
+from miniature.world import NUM_FRAMES, SIZE_PX
 
 log = logging.getLogger("miniature.base")
 
@@ -55,8 +54,8 @@ LEVEL_RATE = 0.02
 TEXT_DROPOUT = 0.1
 STRANGE_WORDS = 0.1
 """Share of the words for characters and motions that are told as words nobody knows."""
-EMPTY_PLACES = 0.04
-"""Share of videos without a puppet, so that "the forest" means the forest."""
+STRANGERS_FROM = 16_800
+"""The step from which videos have strangers in them (`miniature.strangers`), all of them new."""
 
 
 def make_transformer() -> CogVideoXTransformer3DModel:
@@ -147,74 +146,6 @@ def accept_any_text_length(transformer: CogVideoXTransformer3DModel) -> None:
     embed.forward = forward
 
 
-@dataclass
-class _Library:
-    """Latents and conditioning of every video so far, on the training device."""
-
-    latents: Tensor
-    captions: Tensor
-    region_captions: Tensor
-    owned: Tensor
-    count: int = 0
-
-    @classmethod
-    def empty(cls, size: int, device: str) -> "_Library":
-        return cls(
-            torch.empty(size, 13, 16, 12, 18, dtype=torch.bfloat16, device=device),
-            torch.empty(size, MAX_TOKENS, dtype=torch.long, device=device),
-            torch.empty(size, SLOTS, MAX_TOKENS, dtype=torch.long, device=device),
-            torch.empty(size, SLOTS, 13 * 54, dtype=torch.bool, device=device),
-        )
-
-
-class _Source:
-    """Draws, renders and encodes new videos into the library."""
-
-    def __init__(self, vae: AutoencoderKLCogVideoX, device: str, seed: int, size: int) -> None:
-        self._vae, self._device = channels_last(vae), device
-        self._rng = random.Random(seed)
-        self._tokenizer = make_tokenizer()
-        self.library = _Library.empty(size, device)
-
-    def _draw(self) -> Spec:
-        spec = sample_spec(self._rng)
-        if self._rng.random() < EMPTY_PLACES:
-            return Spec(place=spec.place, seed=spec.seed, puppets=())
-        return spec
-
-    def tokens(self, texts: list[str]) -> Tensor:
-        """(len(texts), 24) padded token ids on the device."""
-        ids = self._tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        return torch.as_tensor(ids.input_ids).to(self._device)
-
-    @torch.no_grad()
-    def encode(self, specs: list[Spec]) -> tuple[Tensor, list[Conditioning]]:
-        """Latents (B, 13, 16, 12, 18), scaled, and the conditioning of rendered specs."""
-        rendering = render(specs, device=self._device)
-        pixels = rendering.frames.permute(0, 2, 1, 3, 4) * 2 - 1
-        pixels = pixels.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(self._device.split(":")[0], torch.bfloat16):
-            latents = self._vae.encode(pixels).latent_dist.mode()
-        boxes = rendering.boxes.cpu()
-        texts = [conditioning(s, b, self._rng) for s, b in zip(specs, boxes, strict=True)]
-        scaled = latents.float() * self._vae.config.scaling_factor
-        return scaled.permute(0, 2, 1, 3, 4), texts
-
-    def extend(self, count: int) -> None:
-        """Add `count` videos; the oldest make way when the library is full."""
-        lib = self.library
-        latents, texts = self.encode([self._draw() for _ in range(count)])
-        start = lib.count % len(lib.latents)
-        rows = torch.arange(start, start + count, device=latents.device) % len(lib.latents)
-        lib.latents[rows] = latents.to(lib.latents.dtype)
-        lib.captions[rows] = self.tokens([t.caption for t in texts])
-        lib.region_captions[rows] = self.tokens([c for t in texts for c in t.captions]).view(
-            count, SLOTS, -1
-        )
-        lib.owned[rows] = torch.stack([t.owned for t in texts]).to(latents.device)
-        lib.count += count
-
-
 class VideoModel(nn.Module):
     """Transformer and text encoder as one trainable module."""
 
@@ -301,11 +232,10 @@ class _Trainer:
         )
         self.step = self.first_step = self._resume()
         torch.manual_seed(run.seed + 31 * self.step + rank)
-        self.source = _Source(
-            vae.eval(), self.device, 7919 * run.seed + 31 * self.step + rank, size
-        )
+        self.source = Source(vae.eval(), self.device, 7919 * run.seed + 31 * self.step + rank, size)
         self.null = self.source.tokens([""])
         self.named = names_of_acts(make_tokenizer()).to(self.device)
+        self.strange_id = self.source.tokens([STRANGE_TOKEN])[0, 0]
         self.average = Average(self.model.parameters(), decay=0.9995)
         self.alphas = make_scheduler().alphas_cumprod.float().to(self.device)
         self.levels = Levels(self.device)
@@ -350,6 +280,7 @@ class _Trainer:
             dropped = torch.rand(self.batch, 1, device=device) < TEXT_DROPOUT
             ids = torch.where(dropped, self.null, ids)
         strange = self.named[ids] & (torch.rand(ids.shape, device=device) < STRANGE_WORDS)
+        strange |= ids == self.strange_id
         # Casts are not kept: kept ones would outlive the step that a graph records.
         with torch.autocast(self.kind, torch.bfloat16, cache_enabled=False):
             velocity = self.model(a * clean + s * noise, ids, steps, bias, strange)
@@ -365,9 +296,16 @@ class _Trainer:
         self.loss.copy_(losses.detach().mean())
 
     def _extend(self, count: int) -> None:
-        self.source.extend(count)
+        self.source.extend(count, strangers=self.step >= STRANGERS_FROM)
         lib = self.source.library
         self.filled.fill_(min(lib.count, len(lib.latents)))
+
+    def _collect(self) -> None:
+        """Begin with so many new videos and no old ones."""
+        self.source.library.count = 0
+        first = 4 if self.run.tiny else FIRST_VIDEOS // self.world
+        for _ in range(max(1, first // 64)):
+            self._extend(min(64, first))
 
     def _share_gradients(self) -> None:
         if self.world == 1:
@@ -384,14 +322,14 @@ class _Trainer:
     def train(self) -> dict[str, float]:
         """Go on until the steps or the minutes are used up; save; return figures."""
         start = time.monotonic()
-        first = 4 if self.run.tiny else FIRST_VIDEOS // self.world
-        for _ in range(max(1, first // 64)):
-            self._extend(min(64, first))
+        self._collect()
         log.info("%d videos after %.0f s", self.source.library.count, time.monotonic() - start)
         steps = self.step + 4 if self.run.tiny else NUM_STEPS
         spent = 0.0
         while self.step < steps and spent < 1:
-            if self.step % REFRESH_EVERY == REFRESH_EVERY - 1:
+            if self.step == STRANGERS_FROM > self.first_step:
+                self._collect()
+            elif self.step % REFRESH_EVERY == REFRESH_EVERY - 1:
                 self._extend(64)
             spent = self._spent(start)
             done = self.run.done(self.first_step, self.step, steps, spent)
@@ -424,7 +362,7 @@ class _Trainer:
     def held_out_loss(self) -> float:
         """Mean loss on videos drawn with another seed."""
         count = 4 if self.run.tiny else 256
-        self.source = _Source(self.source._vae, self.device, 104_729 + self.run.seed, count)
+        self.source = Source(self.source.vae, self.device, 104_729 + self.run.seed, count)
         for _ in range(max(1, count // 64)):
             self._extend(min(64, count))
         torch.manual_seed(0)

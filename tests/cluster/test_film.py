@@ -190,3 +190,15 @@ def test_a_library_that_stands_is_searched_and_not_made():
     assert (search.index, search.library) == (None, standing)
     later = standing.model_copy(update={"version": version.model_copy(update={"videos": 8})})
     assert search.model_copy(update={"library": later}).identity != search.identity
+
+
+def test_a_prior_whose_subject_is_looked_for_names_who_looks():
+    def learned(**options):
+        numbers = sample_studio().numbers.model_copy(update={"subject_prior": options})
+        return sample_studio(numbers=numbers).learn_subject(sample_order().cast[0])
+
+    plain, stated, focused = learned(), learned(background=1), learned(background=0.1)
+    assert plain.detector is None
+    assert stated.artifact == plain.artifact, "what was learned before there was looking is found"
+    assert focused.detector == sample_studio().models.detector
+    assert focused.artifact != plain.artifact

@@ -1,5 +1,6 @@
 """Profiles state everything, and nothing unknown."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_the_large_models_know_no_motion_and_take_the_papers_numbers():
     assert profile.render["adapters_in"] == "both"
     assert profile.planner["style"] == "full"
     assert profile.judge is None
+
+
+@pytest.mark.parametrize("name", ["cogvideox-2b", "cogvideox-5b"])
+@pytest.mark.parametrize("defaults", [MotionPriorOptions(), SubjectPriorOptions()])
+def test_the_large_models_learn_by_the_papers_numbers_and_by_none_of_the_miniatures(name, defaults):
+    profile = load_profile(name)
+    motion = isinstance(defaults, MotionPriorOptions)
+    numbers = profile.motion_prior if motion else profile.subject_prior
+    engineering = ("compiled", "gradient_checkpointing", "checkpoint_every", "evaluate_every")
+    for field in dataclasses.fields(defaults):
+        if field.name not in (*engineering, "num_evaluations", "num_steps"):
+            assert numbers[field.name] == getattr(defaults, field.name), field.name
 
 
 def test_a_profile_says_what_differs(tmp_path):

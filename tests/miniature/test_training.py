@@ -1,12 +1,14 @@
 """What the recipes share: the optimiser, saved state, conditioning, the tokenizer."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from miniature.cast import STRANGER
 from miniature.conditioning import (
     GRID,
     NUM_LATENTS,
@@ -16,6 +18,7 @@ from miniature.conditioning import (
     box_tokens,
     conditioning,
 )
+from miniature.motions import improvised
 from miniature.optim import Average, MuonAdam, orthogonalise, warm_then_linear
 from miniature.recipes.base import Levels, VideoModel, names_of_acts
 from miniature.recipes.vae import Objective, keep_layout, make_vae
@@ -109,6 +112,27 @@ def test_a_token_is_owned_by_the_caption_of_its_box_and_half() -> None:
     assert not owned[1, :SECOND_HALF].any()
     assert not owned[3].any()
     assert torch.equal(owned[4], ~owned[:4].any(0))
+
+
+def test_strangers_are_told_as_subject_priors_are_taught() -> None:
+    actor = Puppet(
+        character=STRANGER,
+        motions=(improvised("clapping", "kneeling"), "waving"),
+        x0=0.5,
+        x1=0.5,
+        ground=0.9,
+        height=0.7,
+    )
+    spec = Spec(place="city", seed=0, puppets=(actor,))
+    boxes = render([spec]).boxes[0]
+    found = conditioning(spec, boxes, random.Random(0))
+    assert found.caption == "a [v1] person is [v1] then waving in the city"
+    assert found.captions[0] == "a [v1] person is [v1] in the city"
+    assert found.captions[1] == "a [v1] person is waving in the city"
+    still = replace(spec, still_s=1.0)
+    captions = {conditioning(still, boxes, random.Random(i)).caption for i in range(9)}
+    assert captions == {"a [v1] person", "a [v1] person in the city"}
+    assert conditioning(still, boxes, random.Random(0)).captions[1] == ""
 
 
 def test_boxes_never_lose_their_last_token() -> None:

@@ -1,6 +1,7 @@
 """The puppet world: enough of everything, drawn as told, with true boxes."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,10 +15,13 @@ from miniature.cast import (
     MOTIONS,
     PERSON,
     PLACES,
+    STRANGER,
     TRAVELLING,
+    look,
 )
-from miniature.motions import JOINTS, pose
-from miniature.world import Puppet, Spec, caption, render, sample_spec
+from miniature.motions import JOINTS, improvised, pose
+from miniature.strangers import with_strangers
+from miniature.world import FPS, Puppet, Spec, caption, render, sample_spec
 
 
 def _spec(motion: str, character: str = "robot", **changes: object) -> Spec:
@@ -44,6 +48,42 @@ def test_base_specs_never_hold_what_is_held_out() -> None:
     done = {m for s in specs for p in s.puppets for m in p.motions}
     assert seen == set(BASE_CHARACTERS)
     assert done == set(BASE_MOTIONS)
+
+
+def test_strangers_and_improvised_motions_have_nothing_held_out() -> None:
+    rng = random.Random(0)
+    specs = [with_strangers(sample_spec(rng), rng) for _ in range(300)]
+    puppets = [p for s in specs for p in s.puppets]
+    assert {p.character for p in puppets} == {*BASE_CHARACTERS, STRANGER}
+    parts = {part for p in puppets for motion in p.motions for part in motion.split("+")}
+    assert parts == set(BASE_MOTIONS)
+    worn = {name for p in puppets for name in look(p.character, p.outfit).extras}
+    for character in HELD_OUT_CHARACTERS:
+        assert not worn & set(look(character).extras)
+    assert any(s.still_s is not None for s in specs)
+
+
+def test_strangers_all_look_different_and_each_stays_the_same() -> None:
+    looks = [look(STRANGER, number) for number in range(50)]
+    assert len(set(looks)) == 50
+    assert looks == [look(STRANGER, number) for number in range(50)]
+
+
+def test_an_improvised_motion_has_the_arms_of_one_and_the_rest_of_another() -> None:
+    phase = torch.linspace(0, 1, 7)
+    both = pose(improvised("clapping", "kneeling"), phase)
+    for name, value in both.items():
+        whose = "clapping" if "arm" in name else "kneeling"
+        assert torch.equal(value, pose(whose, phase)[name]), name
+
+
+def test_a_still_stands_still_and_its_caption_tells_no_motion() -> None:
+    moving = _spec("walking", x0=0.3, x1=1.2)
+    still = replace(moving, still_s=2.0)
+    frames = render([still]).frames[0]
+    assert torch.equal(frames, frames[:1].expand_as(frames))
+    assert torch.equal(frames[0], render([moving]).frames[0, 2 * FPS])
+    assert caption(still) == "a robot in the park"
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

@@ -1,6 +1,7 @@
 """Two branches, one device or two, compiled or not: the same velocity; adapters side by side."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from pipelines.backbone import Backbone
 from pipelines.backbone_shape import new_pipeline
-from pipelines.guidance import adapted_last, adapter_masks, guided_velocity
+from pipelines.guidance import Stage, adapted_last, adapter_masks, guided_velocity
 from pipelines.lora import Adapter, StackedAdapters, adapted_modules
 from pipelines.region_layout import RegionLayout
 from pipelines.regions import Condition
@@ -122,6 +123,30 @@ def test_a_helper_changes_nothing(tiny_backbone):
     alone = velocity_of(tiny_backbone, conditions, adapters)
     helper = tiny_backbone.twin("cpu")
     assert torch.equal(velocity_of(tiny_backbone, conditions, adapters, helper=helper), alone)
+
+
+def test_a_helpers_first_forward_is_over_before_another_begins(tiny_backbone, monkeypatch):
+    """It may compile, and two threads that compile at once fail."""
+    conditions, adapters = scene(tiny_backbone)
+    running, most = [], []
+    plain = Stage.velocity
+
+    def watched(stage, *args):
+        running.append(stage)
+        most.append(len(running))
+        time.sleep(0.2)
+        made = plain(stage, *args)
+        running.remove(stage)
+        return made
+
+    monkeypatch.setattr(Stage, "velocity", watched)
+    latents = torch.zeros(1, *tiny_backbone.latent_shape())
+    helper = tiny_backbone.twin("cpu")
+    with guided_velocity(tiny_backbone, conditions, adapters, OPTIONS, helper) as velocity:
+        velocity(latents, torch.tensor([500]))
+        assert max(most) == 1
+        velocity(latents, torch.tensor([400]))
+        assert max(most) == 2, "from then on they are side by side"
 
 
 def test_compiled_it_is_the_same_and_another_scene_compiles_nothing(sized_backbone):

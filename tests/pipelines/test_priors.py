@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipelines import lora
 from pipelines.backbone import Backbone
+from pipelines.plan import Box
 from pipelines.prior_data import clip_samples, image_samples, to_pixels
 from pipelines.prior_draws import draw, generator_of, sample_of_step
 from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, debias, frame_loss, motion_loss
@@ -117,6 +118,49 @@ def test_images_become_still_clips_and_their_mirror_images(tiny_backbone, monkey
     assert sample.mirrored is None
 
 
+def test_what_is_around_a_subject_counts_as_told(tiny_backbone):
+    aside = dataclasses.replace(LOOKS, background=0.1)
+    left_half = Box(left=0, top=0, right=0.5, bottom=1)
+    first, second = image_samples(
+        tiny_backbone, images(2), "a [v1] cat", aside, silent, boxes=[left_half]
+    )
+    height, width = first.latents.shape[-2:]
+    expected = torch.full((height, width), 0.1)
+    expected[:, : width // 2] = 1
+    assert torch.allclose(first.focus, expected)
+    assert second.focus is None, "nobody was found: all of it counts"
+    (plain,) = image_samples(
+        tiny_backbone, images(1), "a [v1] cat", LOOKS, silent, boxes=[left_half]
+    )
+    assert plain.focus is None
+
+
+def test_a_box_is_cropped_as_its_image_is(tiny_backbone):
+    """The middle of a wide image is what the model sees of it."""
+    aside = dataclasses.replace(LOOKS, background=0.5)
+    wide = np.zeros((32, 192, 3), np.uint8)
+    middle = Box(left=0.375, top=0, right=0.625, bottom=1)
+    (sample,) = image_samples(tiny_backbone, [wide], "a", aside, silent, boxes=[middle])
+    assert torch.allclose(sample.focus, torch.ones_like(sample.focus))
+
+
+def test_a_subject_is_learned_where_it_is(tiny_backbone):
+    aside = dataclasses.replace(LOOKS, background=0.1)
+    box = Box(left=0.2, top=0, right=0.6, bottom=1)
+
+    def learned(boxes):
+        made = train_subject_prior(
+            tiny_backbone, images(3), "cat", "[v1]", entity_id="cat", boxes=boxes, options=aside
+        )
+        return made.adapter.weights
+
+    alone = learned([box] * 3)
+    assert same(alone, learned([box] * 3))
+    assert not same(alone, learned([]))
+    with pytest.raises(ValueError, match="more boxes than images"):
+        learned([box] * 4)
+
+
 def test_split_holds_out_but_never_everything(tiny_backbone):
     samples = clip_samples(tiny_backbone, CLIPS, QUICK, silent)
     seen, held_out = split(samples, 1, seed=0)
@@ -163,6 +207,12 @@ def test_losses_equal_their_formulas():
     expected = (error**2).mean() + (debiased**2).mean()
     assert torch.allclose(motion_loss(predicted, target, 2), expected)
     assert torch.allclose(frame_loss(predicted, target, 3), (error[:, 3] ** 2).mean())
+    focus = torch.rand(4, 6, generator=generator_of("f")) + 0.1
+    weighted = (error[:, 3] ** 2 * focus).sum() / (focus.sum() * 2 * 3)
+    assert torch.allclose(frame_loss(predicted, target, 3, focus), weighted)
+    assert torch.allclose(
+        frame_loss(predicted, target, 3, torch.full((4, 6), 0.3)), (error[:, 3] ** 2).mean()
+    )
 
 
 def test_what_all_frames_share_is_no_debiased_error():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from miniature.recipes import detector as recipe
+from miniature.world import Puppet, Spec, render
 from pipelines.detector import (
     Detections,
     Detector,
@@ -15,7 +16,7 @@ from pipelines.detector import (
     pad,
     training_batch,
 )
-from pipelines.tracking import Track, crop_around, link, segments, track
+from pipelines.tracking import Track, crop_around, find_person, link, segments, track
 
 FPS = 8.0
 SIZE_PX = (96, 144)
@@ -150,3 +151,19 @@ def test_the_loss_falls_on_one_picture() -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_person_of_a_picture_is_found_at_any_size() -> None:
+    checkpoints = Path(__file__).parents[2] / "miniature" / "checkpoints"
+    detector = Detector.load(checkpoints / "detector")
+    actor = Puppet(character="pirate", motions=("waving",), x0=0.6, x1=0.6, ground=0.93, height=0.7)
+    spec = Spec(place="beach", seed=1, puppets=(actor,))
+    for size_px in ((96, 144), (288, 432)):
+        drawn = render([spec], size_px=size_px, frame_indices=torch.tensor([0]))
+        image = (drawn.frames[0, 0].permute(1, 2, 0) * 255).byte().numpy()
+        found = find_person(detector, image, long_side_px=144)
+        assert found is not None
+        edges = (found.left, found.top, found.right, found.bottom)
+        assert edges == pytest.approx(drawn.boxes[0, 0, 0].tolist(), abs=0.08)
+    empty = np.zeros((96, 144, 3), np.uint8)
+    assert find_person(detector, empty, long_side_px=144) is None
