@@ -31,8 +31,8 @@ contracts: setup
 	$(BIN)/lint-imports
 
 pytest: setup
-	$(BIN)/python -m pytest -m "not soak and not slow" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "slow and not soak" --durations=15
+	$(BIN)/python -m pytest -m "not soak and not slow" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "slow and not soak" -n 2 --dist loadgroup --durations=15
 
 test: lint types contracts pytest
 

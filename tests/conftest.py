@@ -3,8 +3,9 @@
 A Ray started in this process asks for a token, from the first import on: Ray reads how it
 authenticates when it is first imported, and here that may be long before `cluster.local` starts
 one. Commands that tests interrupt hear an interrupt, also where this run was started in the
-background, which ignores them. And what was wrong is told once more at the end, where a log that is
-cut still has it.
+background, which ignores them. Tests that run beside others compute with one thread: on two cores
+four threads wait for each other longer than they compute. And what was wrong is told once more at
+the end, where a log that is cut still has it.
 """
 
 import os
@@ -13,12 +14,22 @@ import signal
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAX_LETTERS = 1500
 """Of what is told again of one failure."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together, and so do all that look at the one finished film."""
+    for item in items:
+        film = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("film" if film else item.path.stem))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

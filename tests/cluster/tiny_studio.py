@@ -88,4 +88,14 @@ def _profile() -> dict[str, object]:
         "motion_prior": {**few, "checkpoint_every": 1, "min_gain": -1.0},
         "subject_prior": {**few, "checkpoint_every": 1, "num_frames": 5, "min_gain": -1.0},
         "render": {"num_steps": 2},
+        # A process begins by importing for ten seconds: two of them, and a thread each, for what
+        # is over in no time and has another test beside it.
+        "resources": {
+            "pools": {
+                "helper": {"threads": 1},
+                "trainer": {"workers": 1},
+                "renderer": {"threads": 1},
+            },
+            "roles": {"renderer": "helper"},
+        },
     }
