@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 export YOLO_OFFLINE := true
 
-.PHONY: film test soak setup lint types contracts pytest clean
+.PHONY: film test long soak setup lint types contracts pytest clean
 
 setup: $(VENV)/.ready
 
@@ -31,10 +31,14 @@ contracts: setup
 	$(BIN)/lint-imports
 
 pytest: setup
-	$(BIN)/python -m pytest -m "not soak and not slow" -n 2 --dist loadgroup
-	$(BIN)/python -m pytest -m "slow and not soak" -n 2 --dist loadgroup --durations=15
+	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2
+	$(BIN)/python -m pytest -m "slow and not (alone or soak)" -n 2 --durations=15
+	$(BIN)/python -m pytest -m "slow and alone and not soak" --durations=5
 
 test: lint types contracts pytest
+
+long: setup
+	$(BIN)/python -m pytest -m long --durations=5
 
 soak: setup
 	$(BIN)/python -m pytest -m soak

@@ -11,8 +11,10 @@ the end, where a log that is cut still has it.
 import os
 import secrets
 import signal
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,12 +26,9 @@ MAX_LETTERS = 1500
 """Of what is told again of one failure."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together, and so do all that look at the one finished film."""
-    for item in items:
-        film = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("film" if film else item.path.stem))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A file's tests stay on one worker: what its fixtures made is made once."""
+    return LoadFileScheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -51,7 +51,7 @@ def test_one_seed_tells_no_noise(tmp_path, capsys):
     assert "noise takes two at least" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_no_figure_fell(tmp_path, capsys):
     code = main(["--work-dir", str(tmp_path / "work")])

@@ -107,7 +107,7 @@ def test_the_figures_are_those_of_one_process(studio, measured, capsys):
         assert mine["scenes"] == theirs["scenes"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_more_seeds_are_more_films_of_the_same_story_and_priors_come_one_kind_at_a_time(
     studio, measured
 ):

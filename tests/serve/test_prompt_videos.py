@@ -53,7 +53,7 @@ def test_a_small_planner_shows_those_it_knows_and_a_large_one_says_who_is_there(
     assert large.motions(prompt) == ()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_videos_are_made_once_and_a_prompt_that_fails_stops_no_other(
     studio, serving_profile, tmp_path

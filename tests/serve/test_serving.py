@@ -21,7 +21,7 @@ from tests.serve.chaos.play import play
 from tests.serve.chaos.schedule import schedule_of
 from tests.serve.server import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 SHORT = 7
 """Seed of the chaos that is part of every run; more of it is under `tests/serve/chaos`."""
