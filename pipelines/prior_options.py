@@ -63,7 +63,7 @@ class MotionPriorOptions(PriorOptions):
     extend: Literal["loop", "hold"] = "loop"
     """How a clip shorter than the model's is filled: from its start again, or its last frame."""
     num_held_out: int = 1
-    """Clips that only measure. A single clip measures itself."""
+    """Clips that only measure, a third at most; of one or two, each measures itself."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +88,7 @@ class SubjectPriorOptions(PriorOptions):
     """
     caption: str = "a {token} {phrase}"
     num_held_out: int = 1
-    """Images that only measure, when there are three or more; fewer measure themselves."""
+    """Images that only measure, a third at most; one or two measure themselves."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,8 +28,8 @@ def encoder_of(backbone: Backbone, folder: Path | None) -> Encoder:
 def split(
     samples: Sequence[Sample], num_held_out: int, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from (at least one) and samples that only measure."""
-    count = min(num_held_out, len(samples) - 1)
+    """Samples to learn from, and samples that only measure: never more than a third of all."""
+    count = min(num_held_out, len(samples) // 3)
     order = torch.randperm(len(samples), generator=generator_of(seed, "held out")).tolist()
     held_out = set(order[:count])
     return (

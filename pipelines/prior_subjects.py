@@ -109,7 +109,7 @@ def _class_of(
     samples = image_samples(
         backbone, subject.images, subject.caption, options, progress, encoder, subject.boxes
     )
-    seen, held_out = split(samples, options.num_held_out if len(samples) > 2 else 0, seed)
+    seen, held_out = split(samples, options.num_held_out, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "subject", options.rank, seed, "prior"),
         options=options,

@@ -67,7 +67,7 @@ def train_motion_prior(
         raise ValueError(f"a motion is learned from clips with names of their own; got {names}")
     encoder = encoder_of(backbone, encodings_dir)
     samples = clip_samples(backbone, clips, options, progress, encoder)
-    seen, held_out = split(samples, options.num_held_out if len(samples) > 1 else 0, seed)
+    seen, held_out = split(samples, options.num_held_out, seed)
     trainee = Trainee(
         prior=new_pairs(backbone.transformer, "motion", options.rank, seed, "prior"),
         disposable={

@@ -88,7 +88,7 @@ def _profile() -> dict[str, object]:
         "motion_prior": {**few, "checkpoint_every": 1, "min_gain": -1.0},
         "subject_prior": {**few, "checkpoint_every": 1, "num_frames": 5, "min_gain": -1.0},
         "render": {"num_steps": 2},
-        # A process begins by importing for ten seconds: two of them, and a thread each, for what
+        # A process begins by importing for ten seconds: one trainer, and a thread each, for what
         # is over in no time and has another test beside it.
         "resources": {
             "pools": {
@@ -96,6 +96,5 @@ def _profile() -> dict[str, object]:
                 "trainer": {"workers": 1},
                 "renderer": {"threads": 1},
             },
-            "roles": {"renderer": "helper"},
         },
     }
