@@ -31,8 +31,8 @@ contracts: setup
 	$(BIN)/lint-imports
 
 pytest: setup
-	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2
-	$(BIN)/python -m pytest -m "slow and not (alone or soak)" -n 2 --durations=15
+	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not (alone or soak)" -n 2 --dist loadfile --durations=15
 	$(BIN)/python -m pytest -m "slow and alone and not soak" --durations=5
 
 test: lint types contracts pytest

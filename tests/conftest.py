@@ -11,10 +11,8 @@ the end, where a log that is cut still has it.
 import os
 import secrets
 import signal
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,11 +22,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAX_LETTERS = 1500
 """Of what is told again of one failure."""
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """A file's tests stay on one worker: what its fixtures made is made once."""
-    return LoadFileScheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -300,12 +300,11 @@ class _Trainer:
         lib = self.source.library
         self.filled.fill_(min(lib.count, len(lib.latents)))
 
-    def _collect(self) -> None:
+    def _collect(self, count: int) -> None:
         """Begin with so many new videos and no old ones."""
         self.source.library.count = 0
-        first = 4 if self.run.tiny else FIRST_VIDEOS // self.world
-        for _ in range(max(1, first // 64)):
-            self._extend(min(64, first))
+        for _ in range(max(1, count // 64)):
+            self._extend(min(64, count))
 
     def _share_gradients(self) -> None:
         if self.world == 1:
@@ -322,13 +321,14 @@ class _Trainer:
     def train(self) -> dict[str, float]:
         """Go on until the steps or the minutes are used up; save; return figures."""
         start = time.monotonic()
-        self._collect()
+        first = 4 if self.run.tiny else FIRST_VIDEOS // self.world
+        self._collect(first)
         log.info("%d videos after %.0f s", self.source.library.count, time.monotonic() - start)
         steps = self.step + 4 if self.run.tiny else NUM_STEPS
         spent = 0.0
         while self.step < steps and spent < 1:
             if self.step == STRANGERS_FROM > self.first_step:
-                self._collect()
+                self._collect(first)
             elif self.step % REFRESH_EVERY == REFRESH_EVERY - 1:
                 self._extend(64)
             spent = self._spent(start)
@@ -363,8 +363,7 @@ class _Trainer:
         """Mean loss on videos drawn with another seed."""
         count = 4 if self.run.tiny else 256
         self.source = Source(self.source.vae, self.device, 104_729 + self.run.seed, count)
-        for _ in range(max(1, count // 64)):
-            self._extend(min(64, count))
+        self._collect(count)
         torch.manual_seed(0)
         losses = [self.losses(regions=regions)[1].mean().item() for regions in (False, True)]
         return sum(losses) / len(losses)
