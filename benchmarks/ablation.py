@@ -23,7 +23,7 @@ from rich.console import Console
 from benchmarks.ablation_cells import BOTH, CELLS, FEW, SMALL, UNFILTERED, shots
 from benchmarks.ablation_run import Floor, Lesson, film_and_measure, lessons, rows_by_cell
 from benchmarks.ablation_tables import as_data, sentences, tables
-from benchmarks.puppet_stories import chosen_stories
+from benchmarks.puppet_stories import SeveralScenes, chosen_stories, scenes_of
 from cluster.locate import find_model
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
@@ -104,19 +104,6 @@ def _lesson_data(learned: Mapping[str, Mapping[str, Lesson]]) -> dict[str, Any]:
     }
 
 
-def _scenes(text: str) -> tuple[str, tuple[int, ...]]:
-    name, _, numbers = text.partition(":")
-    try:
-        return name, tuple(int(number) for number in numbers.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not STORY:1,2") from error
-
-
-class _Several(argparse.Action):
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, dict(values))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -130,8 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--scenes",
         nargs="+",
-        type=_scenes,
-        action=_Several,
+        type=scenes_of,
+        action=SeveralScenes,
         metavar="STORY:1,2",
         help="these scenes alone",
     )

@@ -1,8 +1,10 @@
 """The stories that benchmarks film: `examples/puppet_stories`, or some scenes of them."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cluster.profiles import Profile
 from serve.errors import InputError
@@ -31,3 +33,19 @@ def _cut(story: AskedStory, numbers: Sequence[int]) -> AskedStory:
     plan = story.plan.model_copy(update={"scenes": scenes})
     cut = story.story.model_copy(update={"num_scenes": len(scenes)})
     return replace(story, plan=plan, story=cut)
+
+
+def scenes_of(text: str) -> tuple[str, tuple[int, ...]]:
+    """A word of a command line, ``STORY:1,2``. Raises `argparse.ArgumentTypeError`."""
+    name, _, numbers = text.partition(":")
+    try:
+        return name, tuple(int(number) for number in numbers.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not STORY:1,2") from error
+
+
+class SeveralScenes(argparse.Action):
+    """Gathers such words by story."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, dict(values))
