@@ -32,8 +32,8 @@ contracts: setup
 
 pytest: setup
 	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "slow and not (alone or soak)" -n 2 --dist loadfile --durations=15
-	$(BIN)/python -m pytest -m "slow and alone and not soak" --durations=5
+	$(BIN)/python -m pytest -m "slow and not (alone or long or soak)" -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m "slow and alone and not (long or soak)" --durations=5
 
 test: lint types contracts pytest
 

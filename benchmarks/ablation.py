@@ -28,7 +28,8 @@ from cluster.locate import find_model
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import SCALE
-from serve.errors import EXIT_CODES, FAILED, InputError, exit_code
+from serve.cli import GOES_ON
+from serve.errors import FAILED, InputError, ended
 from serve.measuring import find_instruments
 from serve.story_input import check_work_dir, check_writable
 
@@ -38,14 +39,8 @@ RETRIEVALS = (UNFILTERED, FEW, BOTH)
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0 all is measured, 1 something is not, 2 bad input."""
     words = _parser().parse_args(arguments)
-    try:
-        return _run(words, shlex.join(["python", "-m", "benchmarks.ablation", *arguments]))
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return FAILED
-    except tuple(EXIT_CODES) as error:
-        sys.stderr.write(f"ablation: {' '.join(str(error).split())}\n")
-        return exit_code(error)
+    command = shlex.join(["python", "-m", "benchmarks.ablation", *arguments])
+    return ended("ablation", lambda: _run(words, command), stopped=GOES_ON)
 
 
 def _run(words: argparse.Namespace, command: str) -> int:

@@ -24,7 +24,8 @@ from miniature.world import FPS, NUM_FRAMES, Puppet, Spec, render
 from pipelines.encoders import Frames
 from pipelines.metric_definitions import Scores
 from pipelines.plan import Region, Scene, unique
-from serve.errors import EXIT_CODES, exit_code
+from serve.cli import GOES_ON
+from serve.errors import ended
 from serve.film_input import GivenFilm
 from serve.measuring import find_instruments
 from serve.measuring_crew import measure_here
@@ -100,11 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         "--scenes", nargs="+", type=scenes_of, action=SeveralScenes, metavar="STORY:1,2"
     )
     words = parser.parse_args(arguments)
-    try:
-        return _measure(words)
-    except tuple(EXIT_CODES) as error:
-        sys.stderr.write(f"drawn: {' '.join(str(error).split())}\n")
-        return exit_code(error)
+    return ended("drawn", lambda: _measure(words), stopped=GOES_ON)
 
 
 def _measure(words: argparse.Namespace) -> int:

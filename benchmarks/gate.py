@@ -28,9 +28,10 @@ from cluster.profiles import Profile, load_profile
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import BINDING, BOX_CHARACTER, BOX_MOTION, MOTION
 from pipelines.scene_figures import StoryFigures, means
+from serve.cli import GOES_ON
 from serve.commands.filming import announce
 from serve.display import Display
-from serve.errors import EXIT_CODES, FAILED, InputError, exit_code
+from serve.errors import FAILED, InputError, ended
 from serve.measuring import Instruments, find_instruments
 from serve.measuring_crew import measure_on_ray
 from serve.story_films import film_stories
@@ -71,20 +72,17 @@ class Bar:
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0 all figures hold, 1 one fell, 2 bad input."""
     words = _parser().parse_args(arguments)
+    return ended("gate", lambda: _run(words), stopped=GOES_ON)
+
+
+def _run(words: argparse.Namespace) -> int:
     profile, work = load_profile("miniature"), WorkDir(words.work_dir)
-    try:
-        check_work_dir(work.root)
-        instruments = find_instruments(profile, work)
-        video_model = find_model("backbone", profile, work).content
-        if words.write:
-            return _write(profile, work, instruments, video_model, words.seeds)
-        return _compare(profile, work, instruments)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return FAILED
-    except tuple(EXIT_CODES) as error:
-        sys.stderr.write(f"gate: {' '.join(str(error).split())}\n")
-        return exit_code(error)
+    check_work_dir(work.root)
+    instruments = find_instruments(profile, work)
+    video_model = find_model("backbone", profile, work).content
+    if words.write:
+        return _write(profile, work, instruments, video_model, words.seeds)
+    return _compare(profile, work, instruments)
 
 
 def _compare(profile: Profile, work: WorkDir, instruments: Instruments) -> int:

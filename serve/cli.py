@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-FAILED, BAD_INPUT = 1, 2
+BAD_INPUT = 2
+PROGRAM = "dreamrunner"
 GOES_ON = "stopped; the same command goes on from here"
 MAX_SCENES, MAX_SEEDS = 20, 100
 MANIFEST_HELP = "JSONL, CSV or Parquet with a path and a caption in each row"
@@ -31,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands. Each sets ``run``, the function that does it, as ``module:name``."""
-    parser = Parser(prog="dreamrunner", description="Stories become films.")
+    parser = Parser(prog=PROGRAM, description="Stories become films.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_film(commands)
     _add_plan(commands)
@@ -497,33 +498,23 @@ def run(arguments: Sequence[str]) -> int:
     try:
         words = vars(build_parser().parse_args(arguments))
     except UsageError as error:
-        return _tell(str(error), BAD_INPUT)
+        sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
+        return BAD_INPUT
     module, _, name = str(words.pop("run")).partition(":")
     stopped = str(words.pop("stopped"))
-    from serve.errors import (  # not before the parser: help needs no models
-        EXIT_CODES,
-        exit_code,
-        where_more_is,
-    )
+    from serve.errors import ended  # not before the parser: help needs no models
 
-    try:
+    def work() -> int:
         code: int = getattr(importlib.import_module(f"serve.commands.{module}"), name)(**words)
-    except KeyboardInterrupt:
-        return _tell(stopped, FAILED)
-    except tuple(EXIT_CODES) as error:
-        return _tell(f"{error}{where_more_is(error, words)}", exit_code(error))
-    return code
+        return code
+
+    return ended(PROGRAM, work, stopped=stopped, words=words)
 
 
 def main() -> None:
     """The console script."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     sys.exit(run(sys.argv[1:]))
-
-
-def _tell(message: str, code: int) -> int:
-    sys.stderr.write(f"dreamrunner: {' '.join(message.split())}\n")
-    return code
 
 
 if __name__ == "__main__":

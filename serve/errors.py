@@ -1,6 +1,7 @@
 """What a command's failure means to the shell that called it, in one table."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cluster.cast import CastError
@@ -37,6 +38,35 @@ EXIT_CODES: dict[type[BaseException], int] = {
 def exit_code(error: BaseException) -> int:
     """The exit code for an error of `EXIT_CODES`."""
     return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+
+
+def ended(
+    command: str,
+    work: Callable[[], int],
+    *,
+    stopped: str,
+    words: Mapping[str, object] | None = None,
+) -> int:
+    """Do a command's work; its exit code. What it may end with is one line on standard error.
+
+    Args:
+        command: what that line begins with.
+        work: returns an exit code.
+        stopped: what is said after an interrupt.
+        words: what the command was given; the work folder among them is told where it helps.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return tell(command, stopped, FAILED)
+    except tuple(EXIT_CODES) as error:
+        return tell(command, f"{error}{where_more_is(error, words or {})}", exit_code(error))
+
+
+def tell(command: str, message: str, code: int) -> int:
+    """Say in one line how a command ended; its exit code again."""
+    sys.stderr.write(f"{command}: {' '.join(message.split())}\n")
+    return code
 
 
 def where_more_is(error: BaseException, words: Mapping[str, object]) -> str:

@@ -66,6 +66,7 @@ def killed_in(stage: str, words: list[str], *, with_ray: bool) -> str:
     return said
 
 
+@pytest.mark.long
 def test_killed_in_every_stage_it_goes_on_and_does_nothing_twice(studio, finished, tmp_path):
     words = command(studio, tmp_path)
     for number, stage in enumerate(STAGES):
