@@ -80,6 +80,7 @@ async def _surely(call: Callable[..., T], *words: Any, **more: Any) -> T:
     while True:
         try:
             return await asyncio.to_thread(partial(call, *words, **more))
-        except OperationalError as error:
-            log.warning("the ledger cannot be reached, trying again: %s", error.orig)
+        except (OperationalError, OSError) as error:
+            told = error.orig if isinstance(error, OperationalError) else error
+            log.warning("the ledger cannot be reached, trying again: %s", told)
             await asyncio.sleep(RETRY_S)

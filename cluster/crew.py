@@ -23,6 +23,7 @@ from cluster.workers import Event, Failure
 
 State = Literal["waiting", "running", "done", "found", "failed", "cancelled"]
 NOBODY = Tenant("nobody")
+ALWAYS: Callable[[], bool] = lambda: True  # noqa: E731
 """Who asks where nobody shares."""
 STOP_GRACE_S = 5.0
 """A worker that has not stopped within this time after being told is killed."""
@@ -53,10 +54,26 @@ class Pool:
         self._leaving: dict[Seat, asyncio.TimerHandle] = {}
 
     @asynccontextmanager
-    async def lease(self, tenant: Tenant) -> AsyncIterator[Seat]:
-        """One worker for one step. A body that raises costs the worker its job."""
+    async def lease(
+        self, tenant: Tenant, *, wanted: Callable[[], bool] = ALWAYS, fresh: bool = False
+    ) -> AsyncIterator[Seat]:
+        """One worker for one step. A body that raises costs the worker its job.
+
+        Args:
+            tenant: in whose turn.
+            wanted: asked when it is its turn; the step may have become nobody's in line. Then
+                `asyncio.CancelledError` is raised.
+            fresh: a new worker, in the place of one that rests: where one has died, those that rest
+                may be dead with it.
+        """
         async with self._places.place(tenant):
-            seat = self._take()
+            if not wanted():
+                raise asyncio.CancelledError
+            if fresh and self._idle:
+                self._dismiss_idle()
+                seat = self._hire()
+            else:
+                seat = self._take()
             try:
                 yield seat
             except BaseException:
@@ -71,6 +88,11 @@ class Pool:
         self._leaving.pop(seat).cancel()
         return seat
 
+    def _dismiss_idle(self) -> None:
+        seat = self._idle[-1]
+        self._leaving[seat].cancel()
+        self._leave(seat)
+
     def _rest(self, seat: Seat) -> None:
         self._idle.append(seat)
         loop = asyncio.get_running_loop()
@@ -78,9 +100,8 @@ class Pool:
 
     def close(self) -> None:
         """Send idle workers away at once."""
-        for seat in list(self._idle):
-            self._leaving[seat].cancel()
-            self._leave(seat)
+        while self._idle:
+            self._dismiss_idle()
 
     def _leave(self, seat: Seat) -> None:
         del self._leaving[seat]
@@ -112,8 +133,10 @@ class Crew:
         for pool in self._pools.values():
             pool.close()
 
-    async def run(self, step: Step, tenant: Tenant = NOBODY) -> Artifact:
-        """Do a step unless it is done, in the tenant's turn.
+    async def run(
+        self, step: Step, tenant: Tenant = NOBODY, *, wanted: Callable[[], bool] = ALWAYS
+    ) -> Artifact:
+        """Do a step unless it is done, in the tenant's turn, if it is still ``wanted`` by then.
 
         Raises `StepError`; cancelling the task stops the work.
         """
@@ -124,7 +147,7 @@ class Crew:
         end: State = "failed"
         seconds = 0.0
         try:
-            seconds = await self._try(step, tenant)
+            seconds = await self._try(step, tenant, wanted)
             end = "done"
         except asyncio.CancelledError:
             end = "cancelled"
@@ -133,12 +156,13 @@ class Crew:
             self._tell(step, end, seconds=seconds)
         return step.artifact
 
-    async def _try(self, step: Step, tenant: Tenant) -> float:
+    async def _try(self, step: Step, tenant: Tenant, wanted: Callable[[], bool]) -> float:
         """Do the step, again if workers die under it; the seconds of the try that did."""
         share = self._resources.share(step.role)
         for attempt in range(1, share.attempts + 1):
             try:
-                async with self._pool(step.role).lease(tenant) as seat:
+                pool, again = self._pool(step.role), attempt > 1
+                async with pool.lease(tenant, wanted=wanted, fresh=again) as seat:
                     seconds = await self._follow(seat, step)
                     if not self._store.has(step.artifact):
                         raise _QuietDeathError("it ended without a word and without a result")

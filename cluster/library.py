@@ -1,6 +1,7 @@
 """Makes the clip library and asks it: corpus, index, search (arXiv 2411.16657, retrieval)."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -
 
 
 def build(step: BuildIndex, folder: Path, desk: Desk, progress: Progress) -> None:
-    """Index the corpus. Begun in the step's scratch folder, so that a killed build goes on."""
+    """Index the corpus. Begun in the step's scratch folder and left there, so that a build that was
+    killed, or could not be published, goes on."""
     from retrieval_index.build import build_index
     from retrieval_index.options import (
         IndexOptions,
@@ -128,8 +130,17 @@ def build(step: BuildIndex, folder: Path, desk: Desk, progress: Progress) -> Non
     begun = desk.scratch / LIBRARY
     begun.mkdir(parents=True, exist_ok=True)
     report = build_index(manifest_of(step, desk), str(begun), options=options, progress=progress)
-    begun.rename(folder / LIBRARY)
+    shutil.copytree(begun, folder / LIBRARY, copy_function=_link)
     (folder / INDEX_REPORT).write_text(report.model_dump_json(indent=1))
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name, or a copy on another file system. LanceDB changes no file
+    that it has written, so neither library sees what becomes of the other."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def manifest_of(step: BuildIndex, desk: Desk) -> Path:

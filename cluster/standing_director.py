@@ -285,10 +285,12 @@ class StandingDirector:
         first = next(iter(self._waiting(step.artifact)), None)
         if first is None:  # all who waited have let go meanwhile
             raise asyncio.CancelledError
-        made = await self._crew.run(step, self._tenant(first))
+        made = await self._crew.run(
+            step, self._tenant(first), wanted=lambda: bool(self._waiting(step.artifact))
+        )
         seconds = self._seconds.pop(str(made), None)
-        since_s = first.entry.started_s or first.entry.created_s
-        await self._books.charge(step, first.entry.key_id, seconds, since_s)
+        payer = next(iter(self._waiting(step.artifact)), first).entry
+        await self._books.charge(step, payer.key_id, seconds, payer.started_s or payer.created_s)
         return made
 
     def _waiting(self, artifact: Artifact) -> list[_Running]:

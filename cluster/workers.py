@@ -6,6 +6,7 @@ written aside and published whole.
 """
 
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,8 @@ class Failure:
 Event = tuple[int, int] | Failure
 """Finished units, and all of them; or the end of a step that failed."""
 _STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)
+STOP_HOLDS_S = 10.0
+"""How long a try that had not begun when it was stopped may take to begin, and stop."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,12 @@ class Worker:
             at_once, initializer=_use_threads, initargs=(share.threads,)
         )
         self._share = share
+        self._lock = threading.Lock()
         self._makers: dict[Role, Maker] = dict(makers or {})
-        self._unwanted: set[str] = set()
+        self._tries: dict[str, set[threading.Event]] = {}
+        """Of each artifact, what stops the tries to make it that are under way."""
+        self._stopped_early: dict[str, float] = {}
+        """When a try was stopped that had not begun."""
 
     def work(self, step: dict[str, Any]) -> Iterator[Event]:
         """Do a step, yielding its progress, at first (0, 0) to say that it has begun.
@@ -114,19 +121,43 @@ class Worker:
         yield 0, 0
         task = _STEP.validate_python(step)
         events: SimpleQueue[Event | None] = SimpleQueue()
-        done = self._threads.submit(self._make, task, events)
+        stopped = self._begin(str(task.artifact))
+        done = self._threads.submit(self._make, task, events, stopped)
         while (event := events.get()) is not None:
             yield event
         if (error := done.exception()) is not None:
             yield Failure.of(error)
 
     def stop(self, artifact: str) -> None:
-        """Stop the step that makes this artifact within one unit, or as soon as it begins."""
-        self._unwanted.add(artifact)
+        """Stop the tries under way to make this artifact within one unit; if there is none, the
+        next, should it begin soon. A later try is another one."""
+        with self._lock:
+            tries = self._tries.get(artifact, ())
+            for stopped in tries:
+                stopped.set()
+            if not tries:
+                self._stopped_early[artifact] = time.monotonic()
 
-    def _make(self, step: Step, events: SimpleQueue[Event | None]) -> None:
+    def _begin(self, artifact: str) -> threading.Event:
+        stopped = threading.Event()
+        with self._lock:
+            early = self._stopped_early.pop(artifact, None)
+            if early is not None and time.monotonic() - early < STOP_HOLDS_S:
+                stopped.set()
+            self._tries.setdefault(artifact, set()).add(stopped)
+        return stopped
+
+    def _over(self, artifact: str, stopped: threading.Event) -> None:
+        with self._lock:
+            self._tries[artifact].discard(stopped)
+            if not self._tries[artifact]:
+                del self._tries[artifact]
+
+    def _make(
+        self, step: Step, events: SimpleQueue[Event | None], stopped: threading.Event
+    ) -> None:
         def report(done: int, total: int) -> None:
-            if str(step.artifact) in self._unwanted:
+            if stopped.is_set():
                 raise Cancelled(str(step.artifact))
             events.put((done, total))
 
@@ -134,7 +165,7 @@ class Worker:
             if not self._store.has(step.artifact):
                 self._publish(step, report)
         finally:
-            self._unwanted.discard(str(step.artifact))
+            self._over(str(step.artifact), stopped)
             events.put(None)
 
     def _publish(self, step: Step, progress: Progress) -> None:
@@ -143,16 +174,16 @@ class Worker:
         folder = self._store.aside(step.artifact)
         try:
             self._maker(step.role).make(step, folder, Desk(self._store, scratch), progress)
+            record = {
+                "label": step.label,
+                "started_s": started,
+                "seconds": round(time.time() - started, 3),
+                "step": step.model_dump(mode="json"),
+            }
+            self._store.publish(step.artifact, folder, record)
         except BaseException:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # a store may have taken it before it failed
             raise
-        record = {
-            "label": step.label,
-            "started_s": started,
-            "seconds": round(time.time() - started, 3),
-            "step": step.model_dump(mode="json"),
-        }
-        self._store.publish(step.artifact, folder, record)
         shutil.rmtree(scratch, ignore_errors=True)
 
     def _maker(self, role: Role) -> Maker:

@@ -5,7 +5,6 @@ Data, `retrieval_index.inline` in this process); here its findings are written, 
 holds the library's lease, and counted.
 """
 
-import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from retrieval_index.manifest import (
     ManifestRow,
     Part,
     count_rows,
+    json_or_text,
     parse_row,
     split_manifest,
 )
@@ -64,8 +64,9 @@ def build_index(
 ) -> IndexReport:
     """Bring the library at `uri` up to date with a manifest, and say what was done.
 
-    A row that cannot be indexed becomes a dead letter and stops nothing. Rows that are indexed or
-    dead already are passed over without looking at their files, or looked at all the same with
+    A row that cannot be indexed becomes a dead letter and stops nothing; a GPU that breaks, or a
+    library that does not answer, ends the build with its error. Rows that are indexed or dead
+    already are passed over without looking at their files, or looked at all the same with
     ``recheck``. Whatever dies on the way: called again, it goes on, and after that every row is
     there once. Progress counts manifest rows; ``watch`` is told more.
 
@@ -112,11 +113,7 @@ def replay(
 
 
 def _read_again(row: str) -> ManifestRow | Fault:
-    try:
-        raw = json.loads(row)
-    except (json.JSONDecodeError, RecursionError):
-        raw = row
-    return parse_row(raw, Path("/"))
+    return parse_row(json_or_text(row), Path("/"))
 
 
 @contextmanager

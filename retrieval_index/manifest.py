@@ -170,10 +170,15 @@ def _parsed(line: bytes) -> Any:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
         return line.decode("latin-1").strip()
+    return json_or_text(text.strip())
+
+
+def json_or_text(text: str) -> Any:
+    """JSON as data; what is none, or holds a number of too many digits, as it stands there."""
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return text.strip()
+    except (ValueError, RecursionError):
+        return text
 
 
 def _csv(part: Part) -> Iterator[Any]:
@@ -214,17 +219,44 @@ def parse_row(raw: Any, folder: Path) -> ManifestRow | Fault:
             end_s=end_s,
         )
     except _RowError as error:
-        shown = raw if isinstance(raw, str) else json.dumps(raw, sort_keys=True, default=str)
-        return Fault(row=shown, reason=error.reason, message=str(error))
+        return Fault(row=_shown(raw), reason=error.reason, message=str(error))
+
+
+def _shown(raw: Any) -> str:
+    """A row for its dead letter, from which it is read again."""
+    if isinstance(raw, str) and _is_utf8(raw):
+        return raw
+    if isinstance(raw, dict):
+        # csv puts fields without a column under None, which cannot be sorted among names.
+        raw = {str(name): value for name, value in raw.items()}
+    return json.dumps(raw, sort_keys=True, default=str)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it can be encoded: half a surrogate pair cannot, which JSON may hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _place(path: str, folder: Path) -> str:
     scheme, found, _ = path.partition("://")
     if not found:
-        return str((folder / path).resolve())
+        return _absolute(folder / path)
     if scheme.lower() not in SCHEMES:
         raise _RowError("bad-place", f"{scheme}:// is none of {', '.join(SCHEMES)}")
     return path
+
+
+def _absolute(path: Path) -> str:
+    """With links followed, unless they go in a circle or to a name that is not UTF-8."""
+    try:
+        place = str(path.resolve())
+    except RuntimeError:
+        return str(path.absolute())
+    return place if _is_utf8(place) else str(path.absolute())
 
 
 def _text(raw: dict[Any, Any], name: str, *, required: bool = False) -> str:
@@ -238,6 +270,8 @@ def _text(raw: dict[Any, Any], name: str, *, required: bool = False) -> str:
         raise _RowError(f"no-{name}", f"the row has no {name}")
     if "\0" in value or len(value) > MAX_CAPTION_CHARS:
         raise _RowError("bad-field", f"{name} is longer than {MAX_CAPTION_CHARS} or holds NUL")
+    if not _is_utf8(value):
+        raise _RowError("bad-field", f"{name} holds half a surrogate pair, expected UTF-8 text")
     return value
 
 
@@ -247,7 +281,7 @@ def _seconds(raw: dict[Any, Any], name: str) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _RowError("bad-field", f"{name} is {value!r:.40}, expected seconds") from None
     if not (math.isfinite(seconds) and seconds >= 0):
         raise _RowError("bad-field", f"{name} is {seconds}, expected seconds from 0")

@@ -23,7 +23,7 @@ from retrieval_index.schemas import DEAD_LETTERS, RUNS, VIDEOS, Outcomes, to_tab
 
 TRIES = 4
 PAUSE_S = 0.5
-"""Before the second try of a write; twice as long before each later one."""
+"""Before the second try of a write or read; twice as long before each later one."""
 KEEP = timedelta(days=7)
 """How long a version may be read that was replaced."""
 _INDEXES: dict[str, dict[str, Any]] = {
@@ -179,13 +179,16 @@ class IndexedVideos:
         self._table = lancedb.connect(uri).open_table("videos")
 
     def among(self, ids: Collection[str]) -> frozenset[str]:
-        """Of these content ids, those that the library holds."""
-        self._table.checkout_latest()
+        """Of these content ids, those that the library holds; asked again where it fails."""
         found: set[str] = set()
+        _surely(lambda: found.update(self._found(ids)), lambda: False)
+        return frozenset(found)
+
+    def _found(self, ids: Collection[str]) -> Iterator[str]:
+        self._table.checkout_latest()
         for condition in conditions("id", ids):
             rows = self._table.search().where(condition).select(["id"]).to_arrow()
-            found.update(rows["id"].to_pylist())
-        return frozenset(found)
+            yield from rows["id"].to_pylist()
 
 
 def conditions(column: str, values: Iterable[str]) -> Iterator[str]:
@@ -198,7 +201,7 @@ def conditions(column: str, values: Iterable[str]) -> Iterator[str]:
 
 
 def _surely(write: Callable[[], Any], is_there: Callable[[], bool]) -> None:
-    """Write, again if that fails; done too when it failed and yet is there."""
+    """Write (or read), again if that fails; done too when it failed and yet is there."""
     for attempt in range(TRIES):
         try:
             write()

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import OperationalError
 
 from cluster.ledger.tables import METADATA, VERSION, VERSIONS
 
 BUSY_TIMEOUT_MS = 30_000
 POOL_SIZE = 8
 MAX_CONNECTIONS = 64
+_READ_ONLY = "25006"
+"""PostgreSQL's word of a primary that has become a standby."""
 _MAKING = 0x64726C64
 """PostgreSQL's lock under which tables are made."""
 
@@ -96,11 +99,22 @@ def _turns_file(url: URL) -> Path | None:
 def _open(url: URL) -> Engine:
     more = MAX_CONNECTIONS - POOL_SIZE
     if url.get_backend_name() == "postgresql":
-        return create_engine(url, pool_size=POOL_SIZE, max_overflow=more, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=more, pool_pre_ping=True)
+        event.listen(engine, "handle_error", tell_of_standby)
+        return engine
     engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=more)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def tell_of_standby(context: ExceptionContext) -> None:
+    """A listener: whoever writes to a primary that has stepped down meets a database that cannot
+    be reached, `sqlalchemy.exc.OperationalError`, and connects anew."""
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
+        raise OperationalError(context.statement, context.parameters, error) from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

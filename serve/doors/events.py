@@ -16,6 +16,8 @@ from serve.doors.examples import EVENTS
 from serve.doors.house import AHouse, AKey, House, StoryId
 from serve.doors.problems import FaultView, Refusal, of_faults
 
+MAX_SEQ = 2**31 - 1
+"""Of an event: what the ledger's column holds."""
 router = APIRouter(prefix="/v1/stories", tags=["stories"])
 
 PAGE = 500
@@ -42,7 +44,7 @@ async def follow_story(
     story_id: StoryId,
     house: AHouse,
     key: AKey,
-    after: Annotated[int, Query(ge=0, description="Start behind this number.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="Start behind this number.")] = 0,
     last_event_id: Annotated[
         str | None, Header(description="Where a broken stream goes on; goes before ?after=.")
     ] = None,
@@ -65,7 +67,7 @@ async def follow_story(
 
 
 def _number(last_event_id: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,12}", last_event_id):
+    if not re.fullmatch(r"[0-9]{1,12}", last_event_id) or int(last_event_id) > MAX_SEQ:
         message = "is no number of an event; send back the id of the last one"
         raise of_faults([FaultView(parameter="last-event-id", detail=message)])
     return int(last_event_id)

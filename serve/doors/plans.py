@@ -72,20 +72,24 @@ def edit_plan(
     story = house.ledger.story(story_id, key_id=key.id)
     if if_match is None:
         raise Refusal(428, "precondition-needed", "send If-Match with the ETag of GET …/plan")
-    _refuse_stale(story, if_match)
+    tag = _read_tag(story, if_match)
     cast = [character_of(member) for member in wanted_of(story.request).cast]
     check_plan(plan, cast, house)
     edited = house.ledger.replace_plan(
-        story_id, plan.model_dump(mode="json"), if_match=str(story.plan_tag), key_id=key.id
+        story_id, plan.model_dump(mode="json"), if_match=tag, key_id=key.id
     )
     response.headers["ETag"] = f'"{edited.plan_tag}"'
     return view_of(edited, request)
 
 
-def _refuse_stale(story: StoryEntry, if_match: str) -> None:
-    """Under way comes first (the ledger says so): such a plan may change any moment."""
-    if story.is_ended and not names_tag(if_match, story.plan_tag or "", weak=False):
+def _read_tag(story: StoryEntry, if_match: str) -> str:
+    """The tag of the plan that the editor has read. Raises `PlanConflict` if that is not the
+    story's; of a story under way it is none's, for the ledger says first that it is under way."""
+    if names_tag(if_match, story.plan_tag or "", weak=False):
+        return str(story.plan_tag)
+    if story.is_ended:
         raise PlanConflict(f"the plan of story {story.id} is not {if_match[:100]}; read it again")
+    return ""
 
 
 def names_tag(header: str, tag: str, *, weak: bool) -> bool:

@@ -38,6 +38,22 @@ class Postgres:
             db.execute(f'CREATE DATABASE "{name}"')
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """For a while nobody may write, as where a primary has become a standby."""
+        self._set("SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            self._set("RESET default_transaction_read_only")
+
+    def _set(self, what: str) -> None:
+        with psycopg.connect(self._address("postgres"), autocommit=True) as db:
+            db.execute("SET default_transaction_read_only = off")
+            db.execute(f"ALTER SYSTEM {what}")
+            db.execute("SELECT pg_reload_conf()")
+            db.execute("SELECT pg_sleep(0.3)")  # until everybody has heard of it
+
     def wait(self) -> None:
         """Until it answers."""
         until = time.monotonic() + START_S

@@ -58,3 +58,82 @@ def test_workers_that_never_bring_a_result_fail_the_step(tmp_path):
     with pytest.raises(StepError, match=r"its worker died 3 times; .* without a result"):
         asyncio.run(crew.run(STEP))
     assert seat.begun == 3
+
+
+class Mortal:
+    """A worker that does its work, unless its machine is gone."""
+
+    def __init__(self, store: LocalStore, gone: set["Mortal"]) -> None:
+        self._store, self._gone = store, gone
+        self.is_dismissed = False
+
+    async def follow(self, step: Step) -> AsyncIterator[Event]:
+        yield 0, 1
+        if self not in self._gone:
+            stand_in(self._store, step)
+        await asyncio.sleep(0.01)
+
+    def stop(self, step: Step) -> None:
+        raise AssertionError("nobody asked for that")
+
+    def dismiss(self) -> None:
+        self.is_dismissed = True
+
+
+def steps(number: int) -> list[MakeCorpus]:
+    return [MakeCorpus(command=("true", str(n)), sources=()) for n in range(number)]
+
+
+def crew_of_mortals(tmp_path, num_workers: int) -> tuple[Crew, list[Mortal], set[Mortal]]:
+    work = WorkDir(tmp_path)
+    store = LocalStore(work.artifacts)
+    roles = ("library", "planner", "trainer", "renderer", "editor")
+    share = Share(workers=num_workers, attempts=3, idle_s=60)
+    resources = Resources(pools={"all": share}, roles=dict.fromkeys(roles, "all"))
+    hired: list[Mortal] = []
+    gone: set[Mortal] = set()
+
+    def hire(*_: object) -> Mortal:
+        hired.append(Mortal(store, gone))
+        return hired[-1]
+
+    return Crew(work, store, resources, hire, lambda _: None), hired, gone
+
+
+def test_idle_workers_that_died_together_cost_a_step_one_try(tmp_path):
+    crew, hired, gone = crew_of_mortals(tmp_path, num_workers=4)
+
+    async def story() -> None:
+        *first, last = steps(5)
+        await asyncio.gather(*map(crew.run, first))
+        assert len(hired) == 4
+        gone.update(hired)
+        await crew.run(last)
+
+    asyncio.run(story())
+    at_work = [seat for seat in hired if not seat.is_dismissed]
+    assert len(at_work) <= 4, "a new worker takes the place of one that rested"
+    assert len(hired) == 5
+
+
+def test_what_nobody_wants_any_more_when_it_is_its_turn_is_not_done(tmp_path):
+    crew, hired, _ = crew_of_mortals(tmp_path, num_workers=1)
+    wanted = True
+
+    async def story() -> None:
+        nonlocal wanted
+        first, second = steps(2)
+        at_work = asyncio.create_task(crew.run(first))
+        await asyncio.sleep(0)
+        in_line = asyncio.create_task(crew.run(second, wanted=lambda: wanted))
+        await asyncio.sleep(0)
+        wanted = False
+        await at_work
+        with pytest.raises(asyncio.CancelledError):
+            await in_line
+        third = steps(3)[2]
+        await crew.run(third)
+
+    asyncio.run(story())
+    assert len(hired) == 1, "who was at work goes on"
+    assert not hired[0].is_dismissed

@@ -38,6 +38,8 @@ class Hands:
         """Published, and nobody comes to know."""
         self.waiting: dict[str, asyncio.Event] = {}
         self.stopped: list[str] = []
+        self.in_line: dict[str, asyncio.Event] = {}
+        """Steps whose turn comes when this says so."""
         self.watch: Watch = lambda _: None
 
     def make(self, watch: Watch) -> "Hands":
@@ -51,10 +53,19 @@ class Hands:
         event = {"artifact": step.artifact, "label": step.label, "state": state}
         self.watch(StepEvent(**event, done=done, total=4, seconds=done * 2.0))  # type: ignore[arg-type]
 
-    async def run(self, step: Step, tenant: Tenant) -> Artifact:
+    async def _stand_in_line(self, step: Step, wanted: Callable[[], bool]) -> None:
+        if step.label not in self.in_line:
+            return
+        await self.in_line[step.label].wait()
+        if not wanted():
+            self._tell(step, "cancelled")
+            raise asyncio.CancelledError
+
+    async def run(self, step: Step, tenant: Tenant, *, wanted: Callable[[], bool]) -> Artifact:
         if self.store.has(step.artifact):
             self._tell(step, "found")
             return step.artifact
+        await self._stand_in_line(step, wanted)
         self.began[step.label] += 1
         self.tenants[step.label] = tenant
         self.artifacts[step.label] = step.artifact
@@ -211,6 +222,24 @@ def test_a_failure_is_told_and_the_same_story_may_be_asked_for_again(house):
     assert (refused.state, refused.error) == ("failed", "nobody can film that")
     assert done.state == "finished"
     assert house.hands.began["clip library"] == 1
+
+
+def test_what_stands_in_line_for_a_film_that_failed_is_not_begun(house):
+    turn = asyncio.Event()
+    house.hands.failing = {"scene 1"}
+    house.hands.in_line = {"scene 2": turn}
+
+    async def failed() -> StoryEntry:
+        async with house.directed():
+            (entry,) = await house.ends(house.submit())
+            turn.set()
+            await asyncio.sleep(0.2)
+            return entry
+
+    entry = asyncio.run(failed())
+    assert (entry.state, entry.error) == ("failed", "scene 1: no")
+    assert house.hands.began["scene 1"] == 1
+    assert house.hands.began["scene 2"] == 0
 
 
 def test_cancelling_one_story_leaves_the_other_what_both_wait_for(house):

@@ -4,13 +4,16 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
+from cluster import workers
 from cluster.artifacts import LocalStore, Place
 from cluster.resources import Share
 from cluster.steps import MakeCorpus
 from cluster.workers import Event, Failure, Worker
+from pipelines.progress import Progress
 
 SLOW = "import pathlib, sys, time\n" + "\n".join(
     f"pathlib.Path(sys.argv[1], '{n}').touch(); time.sleep(0.6)" for n in range(50)
@@ -79,6 +82,39 @@ def test_the_word_to_stop_may_come_first_and_counts_once(worker, store):
     worker.stop(str(step.artifact))
     assert failure_of(do(worker, step)).reason == "Cancelled"
     do(worker, step)
+    assert store.has(step.artifact)
+
+
+def test_a_word_to_stop_is_not_for_a_later_try(tmp_path, store):
+    tries: SimpleQueue[threading.Event] = SimpleQueue()
+
+    class Slow:
+        """Goes on when it is told, and only then asks whether it is wanted."""
+
+        def make(self, step: object, folder: Path, desk: object, progress: Progress) -> None:
+            tries.put(go_on := threading.Event())
+            go_on.wait(30)
+            progress(1, 1)
+
+    worker = Worker(Share(), store.uri, str(tmp_path), {"library": Slow()}, at_once=2)
+    step = corpus("")
+    with ThreadPoolExecutor(2) as callers:
+        first = callers.submit(do, worker, step)
+        first_goes_on = tries.get(timeout=30)
+        worker.stop(str(step.artifact))
+        second = callers.submit(do, worker, step)
+        second_goes_on = tries.get(timeout=30)
+        second_goes_on.set()
+        assert second.result(30) == [(0, 0), (1, 1)]
+        first_goes_on.set()
+        assert failure_of(first.result(30)).reason == "Cancelled"
+
+
+def test_a_word_to_stop_that_comes_too_late_is_forgotten(worker, store, monkeypatch):
+    monkeypatch.setattr(workers, "STOP_HOLDS_S", 0.0)
+    step = corpus("")
+    worker.stop(str(step.artifact))
+    assert do(worker, step) == [(0, 0)]
     assert store.has(step.artifact)
 
 

@@ -1,12 +1,15 @@
 """Manifests of three kinds, and rows that are no rows."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from retrieval_index.build import _read_again
+from retrieval_index.findings import buried
 from retrieval_index.manifest import (
     Fault,
     count_rows,
@@ -14,6 +17,7 @@ from retrieval_index.manifest import (
     read_part,
     split_manifest,
 )
+from retrieval_index.schemas import DEAD_LETTERS
 
 ROWS = [
     {"path": "a.mp4", "caption": "a person is walking", "source": "world", "licence": "CC0"},
@@ -61,6 +65,12 @@ def test_the_three_kinds_say_the_same(tmp_path: Path, kind: str) -> None:
         ('{"path": "a.mp4", "caption": "a", "start_s": -1}', "bad-field"),
         ('{"path": "a.mp4", "caption": "a", "end_s": "soon"}', "bad-field"),
         ('{"path": "https://host/a.mp4", "caption": "a"}', "bad-place"),
+        ('{"path": "a.mp4", "caption": "x \\ud83d y"}', "bad-field"),
+        ('{"path": "\\ud83d.mp4", "caption": "a"}', "bad-field"),
+        ('"x \\ud83d y"', "not-a-row"),
+        ('" x "', "not-a-row"),
+        ('{"path": "a.mp4", "caption": "a", "start_s": ' + "1" * 5000 + "}", "not-a-row"),
+        ('{"path": "a.mp4", "caption": "a", "start_s": ' + "1" * 400 + "}", "bad-field"),
     ],
 )
 def test_a_bad_row_is_a_fault_and_the_rest_is_read(tmp_path: Path, line: str, reason: str) -> None:
@@ -69,6 +79,30 @@ def test_a_bad_row_is_a_fault_and_the_rest_is_read(tmp_path: Path, line: str, re
     rows, faults = read_manifest(path)
     assert [row.caption for row in rows] == ["b"]
     assert [fault.reason for fault in faults] == [reason]
+    letter = buried(faults[0]).finding.dead_letter
+    assert letter is not None
+    assert pa.Table.from_pylist([letter], DEAD_LETTERS).num_rows == 1
+    assert _read_again(letter["row"]).key == letter["id"], "tried again, it is the same letter"
+
+
+def test_a_row_of_more_fields_than_columns_may_be_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("path,caption,start_s\na.mp4,walks, then runs,3\nb.mp4,b,\n")
+    rows, (fault,) = read_manifest(path)
+    assert [row.caption for row in rows] == ["b"]
+    assert (fault.reason, json.loads(fault.row)["None"]) == ("bad-field", ["3"])
+    assert _read_again(fault.row).key == fault.key
+
+
+def test_a_link_that_leads_nowhere_is_a_row_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "latin.mp4").symlink_to(os.fsdecode(b"caf\xe9.mp4"))
+    path = tmp_path / "m.csv"
+    path.write_text("path,caption\nloop.mp4,a\nlatin.mp4,a\n")
+    rows, faults = read_manifest(path)
+    assert not faults
+    assert [row.path for row in rows] == [str(tmp_path / "loop.mp4"), str(tmp_path / "latin.mp4")]
+    assert len({row.key for row in rows}) == 2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from cluster.ledger import Ledger
 from cluster.ledger.database import Database, LedgerUrlError
@@ -55,6 +56,17 @@ def test_sqlite_keeps_what_it_has_committed(tmp_path: Path) -> None:
 
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_a_primary_that_steps_down_is_a_database_that_cannot_be_reached(
+    postgres: Postgres,
+) -> None:
+    ledger = Ledger(postgres.new_database())
+    key, _ = ledger.add_key("studio")
+    with postgres.read_only(), pytest.raises(OperationalError):
+        ledger.submit(key, {})
+    ledger.submit(key, {})
+    ledger.close()
 
 
 def test_lost_connections_are_made_again(postgres: Postgres) -> None:

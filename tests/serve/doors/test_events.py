@@ -133,9 +133,15 @@ def test_a_key_may_hold_so_many_streams_and_gets_them_back(server):
     pytest.fail("streams that were left are still counted")
 
 
-@pytest.mark.parametrize("odd", ["x", "-1", "1.5", "9" * 13, "1 OR 1"])
+@pytest.mark.parametrize("odd", ["x", "-1", "1.5", "9" * 13, "9" * 12, "1 OR 1"])
 def test_odd_numbers_are_told(alice, odd):
     story = alice.order()
     answer = alice("GET", f"/v1/stories/{story}/events", headers={"Last-Event-ID": odd})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["parameter"] == "last-event-id"
+
+
+@pytest.mark.parametrize("odd", ["-1", "3000000000", "1" + "0" * 20])
+def test_no_number_is_larger_than_the_ledger_can_hold(alice, odd):
+    story = alice.order()
+    assert alice("GET", f"/v1/stories/{story}/events?after={odd}").status_code == 422

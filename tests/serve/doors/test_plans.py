@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from serve.doors import plans
 from serve.doors.examples import PLAN
 from tests.serve.doors.house import finish
 
@@ -52,6 +53,25 @@ def test_an_edit_begins_a_new_revision(alice, ledger, story):
     assert (stale.status_code, stale.json()["type"][-12:]) == (412, "plan-changed")
     fresh = alice("PUT", path, json=plan, headers={"If-Match": answer.headers["etag"]})
     assert (fresh.status_code, fresh.json()["revision"]) == (202, 3)
+
+
+def test_a_stale_edit_is_refused_also_if_the_story_ends_meanwhile(
+    alice, ledger, story, monkeypatch
+):
+    path = f"/v1/stories/{story}/plan"
+    stale = alice("GET", path).headers["etag"]
+    kept = edited(narration="At noon the pirate is bowing.")
+    assert alice("PUT", path, json=kept, headers={"If-Match": stale}).status_code == 202
+    check = plans.check_plan
+
+    def check_slowly(*words):
+        check(*words)
+        finish(ledger, story)
+
+    monkeypatch.setattr(plans, "check_plan", check_slowly)
+    answer = alice("PUT", path, json=PLAN, headers={"If-Match": stale})
+    assert (answer.status_code, answer.json()["type"][-12:]) == (412, "plan-changed")
+    assert ledger.story(story).plan == kept
 
 
 @pytest.mark.parametrize("tag", ["", '""', "x", 'W/"TAG"', "TAG", '"TAGx"', '"TAG', "\xe9"])
