@@ -122,6 +122,13 @@ def _find_corpus(source: CorpusSource) -> Corpus:
     )
 
 
+def with_library_of_now(studio: Studio, profile: Profile) -> Studio:
+    """The studio with its standing library as it is now. Raises `MissingError`."""
+    if profile.corpus is None or profile.corpus.library is None:
+        return studio
+    return studio.model_copy(update={"corpus": _find_corpus(profile.corpus)})
+
+
 def _find_library(uri: str) -> StandingLibrary:
     """A library as it is now: what is added later is for those who look later."""
     from retrieval_index.snapshot import Snapshot  # late: it loads the database

@@ -118,14 +118,6 @@ class StandingDirector:
         durable.shut_down()
         self._crew.close()
 
-    def poke(self) -> None:
-        """Something is new in the ledger: look now."""
-        self._poked.set()
-
-    @property
-    def num_under_way(self) -> int:
-        return len(self._stories)
-
     # Rounds
 
     async def _admit(self) -> None:

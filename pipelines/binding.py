@@ -122,8 +122,8 @@ def _act(run: Sequence[tuple[int, Region]]) -> Act:
 def judged(judge: Judge, scene: Scene, frames: Frames) -> tuple[SeenAct, ...]:
     """Every act of a scene, (F, H, W, 3), as the judge sees it; none if the scene is shorter than
     what the judge looks at, or has no act that the judge knows anything of."""
-    told = [act for act in acts(scene) if _knows(judge, act)]
-    if not told or len(frames) < judge.num_frames:
+    told = acts(scene)
+    if not any(_knows(judge, act) for act in told) or len(frames) < judge.num_frames:
         return ()
     num_key_frames = len(scene.layout.key_frames)
     clips = [frames[act.window(len(frames), num_key_frames, judge.num_frames)] for act in told]

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-HEX_CHARS = 32
 _ID = np.dtype("S16")
 
 

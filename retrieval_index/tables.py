@@ -7,8 +7,8 @@ to one is lost, the table is asked.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,13 @@ _INDEXES: dict[str, dict[str, Any]] = {
 }
 _AT_A_TIME = 500
 """Ids in one condition."""
+
+
+def age_of_spare(made: Sequence[datetime], now: datetime) -> timedelta:
+    """How old a version is at least that nobody may still read. The newest of those made more than
+    `KEEP` ago was read until later, so it stays."""
+    old = [time for time in made if time <= now - KEEP]
+    return now - max(old, default=min(made)) + timedelta(seconds=1)
 
 
 class Library:
@@ -127,10 +134,14 @@ class Library:
         self._add("runs", to_table([row], RUNS))
 
     def compact(self) -> None:
-        """Join small fragments, and take new rows into the indexes that there are."""
+        """Join small fragments, and take new rows into the indexes that there are. A version that
+        was replaced less than `KEEP` ago stays, however old it is itself."""
         for name in _INDEXES:
             if name in self._names():
-                self._db.open_table(name).optimize(cleanup_older_than=KEEP)
+                table = self._db.open_table(name)
+                now = datetime.now()  # as LanceDB tells its versions' times: local, without a zone
+                made = [version["timestamp"] for version in table.list_versions()]
+                table.optimize(cleanup_older_than=age_of_spare(made, now))
 
     def finish(self) -> None:
         """Compact, and bring the full-text and scalar indexes up to date."""

@@ -246,7 +246,7 @@ def _add_index(commands: Any) -> None:
     search.add_argument(
         "--explain",
         action="store_true",
-        help="say of every candidate why it was kept or dropped",
+        help="say of the other candidates why each was dropped",
     )
     search.add_argument(
         "--manifest",

@@ -45,10 +45,6 @@ class Director:
         self._director.start()
         self._showing = asyncio.create_task(StoryMeter(ledger).run())
 
-    async def num_under_way(self) -> int:
-        """Stories that are being made."""
-        return self._director.num_under_way
-
     def _whose(self, step: Step) -> list[str]:
         return [story.entry.id for story in self._director._waiting(step.artifact)]
 

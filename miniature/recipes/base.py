@@ -411,7 +411,7 @@ def _worker(rank: int, run: Run, world: int) -> None:
 
 
 def train(run: Run) -> dict[str, float]:
-    """Train transformer and text encoder; `python -m miniature.evaluate base` measures them."""
+    """Train transformer and text encoder; `python -m miniature.evaluate` measures them."""
     world = torch.cuda.device_count() if run.device == "cuda" else 1
     if world > 1:
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")

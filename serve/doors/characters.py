@@ -7,10 +7,11 @@ looked at, and nothing is fetched.
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from cluster.ledger import CharacterEntry, Key
@@ -58,7 +59,8 @@ async def add_character(
     else:
         wanted = validated(CharacterRequest, body)
         images = [_decoded(text, place) for place, text in enumerate(wanted.images)]
-    entry = await run_in_threadpool(_keep, house, key, wanted, images)
+    keep = partial(_keep, house, key, wanted, images)
+    entry = await to_thread.run_sync(keep, limiter=house.decoding)
     root = request.scope.get("root_path", "").rstrip("/")
     response.headers["Location"] = f"{root}/v1/characters/{entry.id}"
     return view_of(entry)

@@ -5,12 +5,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cluster.ledger import Key, Ledger, UnknownCharacter, UnknownStory
 from serve.doors.options import Backstage, DoorOptions
 
+DECODERS = 2
 _CHANCE = "[0-9A-HJKMNP-TV-Z]{26}"
 _BEARER = HTTPBearer(auto_error=False, description="A key: `Authorization: Bearer dr_…`")
 
@@ -24,6 +26,8 @@ class House:
     options: DoorOptions
     streams: Counter[str] = field(default_factory=Counter)
     """Event streams that are open here, by key."""
+    decoding: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(DECODERS))
+    """Who decodes images: a small file may be a picture of hundreds of megabytes."""
 
 
 def _house(request: Request) -> House:

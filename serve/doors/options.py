@@ -9,7 +9,7 @@ from pydantic import Field
 from cluster.profiles import Defaults
 from pipelines.plan import Record
 
-FilmFile = Literal["film.mp4", "film.png", "film.json"]
+FilmFile = Literal["film.mp4", "film.png"]
 
 _Seconds = Annotated[float, Field(gt=0)]
 _Megabytes = Annotated[int, Field(ge=1, le=1024)]

@@ -105,6 +105,10 @@ def test_what_the_judge_does_not_know_is_not_measured():
     seen = judged(Grey(), stranger, film([0], [11]))
     assert [(a.right_character, a.right_motion) for a in seen] == [(None, True), (True, None)]
     assert binding_scores(seen) == {"box_character": 1, "box_motion": 1, "binding": None}
+    beside = scene((region("ann", "walking", LEFT), region("zoe", "flying", RIGHT)))
+    seen = judged(Grey(), beside, film([0], [11]))
+    assert [(a.right_character, a.right_motion) for a in seen] == [(True, True), (None, None)]
+    assert binding_scores(seen) == {"box_character": 1, "box_motion": 1, "binding": None}
     nobody = {"box_character": None, "box_motion": None, "binding": None}
     unknown = scene((region("zoe", "flying", LEFT),))
     assert binding_scores(judged(Grey(), unknown, film([0], [11]))) == nobody

@@ -15,6 +15,7 @@ import lancedb
 import numpy as np
 import pytest
 
+from retrieval_index import tables
 from retrieval_index.lexical import LanceText, Lexical, MemoryText
 from retrieval_index.records import TableVersion
 from retrieval_index.snapshot import Snapshot, SnapshotGoneError
@@ -37,6 +38,22 @@ def clean(uri: str) -> None:
         table = lancedb.connect(uri).open_table(name)
         with pytest.warns(UserWarning, match="removes every version"):
             table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+
+def test_a_version_stays_for_a_week_after_it_was_replaced_however_old_it_is(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "KEEP", timedelta(seconds=1))
+    held = Snapshot.open(uri).version
+    time.sleep(1.5)
+    grow(uri, 10, seed=1)
+    assert ask(Snapshot.open(uri, held), "walking")
+    time.sleep(1.2)
+    grow(uri, 10, seed=2)
+    time.sleep(1.2)
+    Library(uri).compact()
+    with pytest.raises(SnapshotGoneError):
+        Snapshot.open(uri, held)
 
 
 def test_rows_come_in_the_order_asked(uri: str) -> None:

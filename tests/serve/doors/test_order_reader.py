@@ -2,7 +2,9 @@
 
 import pytest
 
+from cluster.locate import MissingError
 from cluster.profiles import load_profile
+from serve import order_reader
 from serve.backstage import Backstage
 from serve.doors.examples import PLAN
 from serve.order_reader import OrderReader
@@ -23,6 +25,24 @@ def order(alice) -> dict[str, object]:
     kept = alice("POST", "/v1/characters", data=form, files={"images": image})
     assert kept.status_code == 201, kept.text
     return {"characters": [kept.json()["id"]]}
+
+
+def test_what_came_into_a_library_meanwhile_is_seen_after_a_while(
+    alice, ledger, stage, order, monkeypatch
+):
+    then, now = (sample_studio(prior_seed=seed) for seed in (1, 2))
+    read_order = OrderReader(load_profile("miniature"), then, stage)
+    monkeypatch.setattr(order_reader, "with_library_of_now", lambda *_: now)
+    story = ledger.story(alice.order(**order, num_scenes=1))
+    assert read_order(story).studio == then
+    monkeypatch.setattr(order_reader, "LOOK_AGAIN_S", -1.0)
+    assert read_order(story).studio == now
+
+    def gone(*_):
+        raise MissingError("no library there")
+
+    monkeypatch.setattr(order_reader, "with_library_of_now", gone)
+    assert read_order(story).studio == now
 
 
 def test_a_shown_plan_changes_no_order(alice, ledger, read_order, order):
