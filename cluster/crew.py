@@ -23,7 +23,6 @@ from cluster.workers import Event, Failure
 
 State = Literal["waiting", "running", "done", "found", "failed", "cancelled"]
 NOBODY = Tenant("nobody")
-ALWAYS: Callable[[], bool] = lambda: True  # noqa: E731
 """Who asks where nobody shares."""
 STOP_GRACE_S = 5.0
 """A worker that has not stopped within this time after being told is killed."""
@@ -54,21 +53,11 @@ class Pool:
         self._leaving: dict[Seat, asyncio.TimerHandle] = {}
 
     @asynccontextmanager
-    async def lease(
-        self, tenant: Tenant, *, wanted: Callable[[], bool] = ALWAYS, fresh: bool = False
-    ) -> AsyncIterator[Seat]:
-        """One worker for one step. A body that raises costs the worker its job.
-
-        Args:
-            tenant: in whose turn.
-            wanted: asked when it is its turn; the step may have become nobody's in line. Then
-                `asyncio.CancelledError` is raised.
-            fresh: a new worker, in the place of one that rests: where one has died, those that rest
-                may be dead with it.
-        """
+    async def lease(self, tenant: Tenant, *, fresh: bool = False) -> AsyncIterator[Seat]:
+        """One worker for one step. A body that raises costs the worker its job. A ``fresh`` one
+        takes the place of one that rests: where a worker has died, those that rest may be dead
+        with it."""
         async with self._places.place(tenant):
-            if not wanted():
-                raise asyncio.CancelledError
             if fresh and self._idle:
                 self._dismiss_idle()
                 seat = self._hire()
@@ -133,10 +122,8 @@ class Crew:
         for pool in self._pools.values():
             pool.close()
 
-    async def run(
-        self, step: Step, tenant: Tenant = NOBODY, *, wanted: Callable[[], bool] = ALWAYS
-    ) -> Artifact:
-        """Do a step unless it is done, in the tenant's turn, if it is still ``wanted`` by then.
+    async def run(self, step: Step, tenant: Tenant = NOBODY) -> Artifact:
+        """Do a step unless it is done, in the tenant's turn.
 
         Raises `StepError`; cancelling the task stops the work.
         """
@@ -147,7 +134,7 @@ class Crew:
         end: State = "failed"
         seconds = 0.0
         try:
-            seconds = await self._try(step, tenant, wanted)
+            seconds = await self._try(step, tenant)
             end = "done"
         except asyncio.CancelledError:
             end = "cancelled"
@@ -156,13 +143,12 @@ class Crew:
             self._tell(step, end, seconds=seconds)
         return step.artifact
 
-    async def _try(self, step: Step, tenant: Tenant, wanted: Callable[[], bool]) -> float:
+    async def _try(self, step: Step, tenant: Tenant) -> float:
         """Do the step, again if workers die under it; the seconds of the try that did."""
         share = self._resources.share(step.role)
         for attempt in range(1, share.attempts + 1):
             try:
-                pool, again = self._pool(step.role), attempt > 1
-                async with pool.lease(tenant, wanted=wanted, fresh=again) as seat:
+                async with self._pool(step.role).lease(tenant, fresh=attempt > 1) as seat:
                     seconds = await self._follow(seat, step)
                     if not self._store.has(step.artifact):
                         raise _QuietDeathError("it ended without a word and without a result")

@@ -13,7 +13,7 @@ DBOS is one to a process, so this module is too; `launch` and `shut_down` are a 
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -285,19 +285,26 @@ async def cancel(name: str) -> None:
     async with engine.lock:
         orphans = engine.drop(name)
         await engine.stop([name, *orphans.values()])
-    steps = [engine.under_way[artifact] for artifact in orphans if artifact in engine.under_way]
+    await _stop_work(engine, orphans)
+
+
+async def _stop_work(engine: _Engine, artifacts: Iterable[str]) -> None:
+    steps = [engine.under_way[one] for one in artifacts if one in engine.under_way]
     for step in steps:
         step.cancel()
     await asyncio.gather(*steps, return_exceptions=True)
 
 
-async def let_go(name: str) -> None:
-    """A film ended by itself. Of what it alone waited for, what has not begun never will."""
+async def let_go(name: str, in_line: Collection[str] = ()) -> None:
+    """A film ended by itself. Of what it alone waited for, what has not begun never will, and what
+    stands ``in_line`` for a worker, by artifact, has not."""
     engine = _engines[-1]
     async with engine.lock:
         orphans = engine.drop(name)
-        begun = engine.under_way.keys()
-        await engine.stop([flow for artifact, flow in orphans.items() if artifact not in begun])
+        begun = engine.under_way.keys() - set(in_line)
+        idle = {artifact: flow for artifact, flow in orphans.items() if artifact not in begun}
+        await engine.stop(list(idle.values()))
+    await _stop_work(engine, idle)
 
 
 def set_aside(database: Path, orders: Sequence[Order], has: Callable[[Artifact], bool]) -> int:

@@ -89,6 +89,8 @@ class StandingDirector:
         self._steps: dict[str, dict[str, Step]] = {}
         self._seconds: dict[str, float] = {}
         self._ended: set[str] = set()
+        self._in_line: set[str] = set()
+        """Artifacts of steps that wait for a worker."""
         self._tenants: dict[str, Tenant] = {}
         self._poked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,7 +202,7 @@ class StandingDirector:
             log.debug("story %s ends oddly", entry.id, exc_info=error)
             await self._end_oddly(story, error)
         if not story.stopping:
-            await durable.let_go(name)
+            await durable.let_go(name, self._in_line)
             self._close(name)
 
     async def _end_oddly(self, story: _Running, error: Exception) -> None:
@@ -277,9 +279,7 @@ class StandingDirector:
         first = next(iter(self._waiting(step.artifact)), None)
         if first is None:  # all who waited have let go meanwhile
             raise asyncio.CancelledError
-        made = await self._crew.run(
-            step, self._tenant(first), wanted=lambda: bool(self._waiting(step.artifact))
-        )
+        made = await self._crew.run(step, self._tenant(first))
         seconds = self._seconds.pop(str(made), None)
         payer = next(iter(self._waiting(step.artifact)), first).entry
         await self._books.charge(step, payer.key_id, seconds, payer.started_s or payer.created_s)
@@ -304,6 +304,10 @@ class StandingDirector:
                 self._soon(self._show_plan(story))
 
     def _watch(self, event: StepEvent) -> None:
+        if event.state == "waiting":
+            self._in_line.add(str(event.artifact))
+        else:
+            self._in_line.discard(str(event.artifact))
         if event.state == "done":
             self._seconds[str(event.artifact)] = event.seconds
         for story in self._waiting(event.artifact):

@@ -114,26 +114,3 @@ def test_idle_workers_that_died_together_cost_a_step_one_try(tmp_path):
     at_work = [seat for seat in hired if not seat.is_dismissed]
     assert len(at_work) <= 4, "a new worker takes the place of one that rested"
     assert len(hired) == 5
-
-
-def test_what_nobody_wants_any_more_when_it_is_its_turn_is_not_done(tmp_path):
-    crew, hired, _ = crew_of_mortals(tmp_path, num_workers=1)
-    wanted = True
-
-    async def story() -> None:
-        nonlocal wanted
-        first, second = steps(2)
-        at_work = asyncio.create_task(crew.run(first))
-        await asyncio.sleep(0)
-        in_line = asyncio.create_task(crew.run(second, wanted=lambda: wanted))
-        await asyncio.sleep(0)
-        wanted = False
-        await at_work
-        with pytest.raises(asyncio.CancelledError):
-            await in_line
-        third = steps(3)[2]
-        await crew.run(third)
-
-    asyncio.run(story())
-    assert len(hired) == 1, "who was at work goes on"
-    assert not hired[0].is_dismissed

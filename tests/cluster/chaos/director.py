@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from cluster.artifacts import Artifact, LocalStore
@@ -41,13 +40,11 @@ class WatchedCrew(Crew):
 
     root: Path
 
-    async def run(  # type: ignore[override]
-        self, step: Step, tenant: Tenant, *, wanted: Callable[[], bool]
-    ) -> Artifact:
+    async def run(self, step: Step, tenant: Tenant) -> Artifact:  # type: ignore[override]
         if tenant.key_id == "nobody":
             with (self.root / NOBODY_FILE).open("a") as stream:
                 stream.write(f"{step.artifact} {step.label}\n")
-        return await super().run(step, tenant, wanted=wanted)
+        return await super().run(step, tenant)
 
 
 def read_order(entry: StoryEntry) -> Order:
