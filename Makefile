@@ -31,7 +31,7 @@ contracts: setup
 	$(BIN)/lint-imports
 
 pytest: setup
-	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2 --dist loadfile --durations=10
 	$(BIN)/python -m pytest -m "slow and not (alone or long or soak)" -n 2 --dist loadfile --durations=15
 	$(BIN)/python -m pytest -m "slow and alone and not (long or soak)" --durations=5
 
