@@ -75,7 +75,7 @@ def measured(studio, finished, tmp_path_factory):
 pytestmark = [pytest.mark.timeout(900)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stories_are_filmed_and_measured_and_what_was_filmed_before_is_found(measured):
     folder, told, made, err = measured
     assert "Filming 2 stories: 5 scenes. To do: 2 scenes" in " ".join(err.split())
@@ -96,7 +96,7 @@ def test_stories_are_filmed_and_measured_and_what_was_filmed_before_is_found(mea
     assert leftovers(WorkDir(folder / "work")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_figures_are_those_of_one_process(studio, measured, capsys):
     _, told, _, _ = measured
     files = [story["file"] for story in told["stories"]]
