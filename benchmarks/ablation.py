@@ -28,8 +28,8 @@ from cluster.locate import find_model
 from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import SCALE
-from serve.cli import GOES_ON
-from serve.errors import FAILED, InputError, ended
+from serve.ending import FAILED, GOES_ON
+from serve.errors import InputError, ended
 from serve.measuring import find_instruments
 from serve.story_input import check_work_dir, check_writable
 

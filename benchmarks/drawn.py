@@ -24,7 +24,7 @@ from miniature.world import FPS, NUM_FRAMES, Puppet, Spec, render
 from pipelines.encoders import Frames
 from pipelines.metric_definitions import Scores
 from pipelines.plan import Region, Scene, unique
-from serve.cli import GOES_ON
+from serve.ending import GOES_ON
 from serve.errors import ended
 from serve.film_input import GivenFilm
 from serve.measuring import find_instruments

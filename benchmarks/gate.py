@@ -28,10 +28,10 @@ from cluster.profiles import Profile, load_profile
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import BINDING, BOX_CHARACTER, BOX_MOTION, MOTION
 from pipelines.scene_figures import StoryFigures, means
-from serve.cli import GOES_ON
 from serve.commands.filming import announce
 from serve.display import Display
-from serve.errors import FAILED, InputError, ended
+from serve.ending import FAILED, GOES_ON
+from serve.errors import InputError, ended
 from serve.measuring import Instruments, find_instruments
 from serve.measuring_crew import measure_on_ray
 from serve.story_films import film_stories

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-BAD_INPUT = 2
+from serve.ending import BAD_INPUT, GOES_ON, tell
+
 PROGRAM = "dreamrunner"
-GOES_ON = "stopped; the same command goes on from here"
 MAX_SCENES, MAX_SEEDS = 20, 100
 MANIFEST_HELP = "JSONL, CSV or Parquet with a path and a caption in each row"
 
@@ -498,8 +498,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         words = vars(build_parser().parse_args(arguments))
     except UsageError as error:
-        sys.stderr.write(f"{PROGRAM}: {' '.join(str(error).split())}\n")
-        return BAD_INPUT
+        return tell(PROGRAM, str(error), BAD_INPUT)
     module, _, name = str(words.pop("run")).partition(":")
     stopped = str(words.pop("stopped"))
     from serve.errors import ended  # not before the parser: help needs no models

@@ -1,6 +1,5 @@
 """What a command's failure means to the shell that called it, in one table."""
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from cluster.steps import StepError
 from cluster.workdir import BusyError, WorkDir
 from pipelines.plan_text import PlanSyntaxError
 from pipelines.progress import Cancelled
-
-FAILED, BAD_INPUT = 1, 2
+from serve.ending import BAD_INPUT, FAILED, tell
 
 
 class InputError(ValueError):
@@ -61,12 +59,6 @@ def ended(
         return tell(command, stopped, FAILED)
     except tuple(EXIT_CODES) as error:
         return tell(command, f"{error}{where_more_is(error, words or {})}", exit_code(error))
-
-
-def tell(command: str, message: str, code: int) -> int:
-    """Say in one line how a command ended; its exit code again."""
-    sys.stderr.write(f"{command}: {' '.join(message.split())}\n")
-    return code
 
 
 def where_more_is(error: BaseException, words: Mapping[str, object]) -> str:

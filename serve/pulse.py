@@ -14,7 +14,7 @@ import psutil
 
 from cluster.local import end_leftovers, leftovers
 from cluster.workdir import WorkDir
-from serve.errors import FAILED
+from serve.ending import FAILED
 
 LOOK_S = 1.0
 _VITAL = ("gcs_server", "raylet")

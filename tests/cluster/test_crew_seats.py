@@ -37,14 +37,20 @@ class Forgetful:
 
 
 def crew_of(tmp_path, times: int) -> tuple[Crew, Forgetful]:
-    work = WorkDir(tmp_path)
-    store = LocalStore(work.artifacts)
-    roles = ("library", "planner", "trainer", "renderer", "editor")
-    resources = Resources(
-        pools={"all": Share(workers=1, attempts=3)}, roles=dict.fromkeys(roles, "all")
-    )
+    work, store = site(tmp_path)
     seat = Forgetful(store, times)
-    return Crew(work, store, resources, lambda *_: seat, lambda _: None), seat
+    return Crew(work, store, one_pool(1), lambda *_: seat, lambda _: None), seat
+
+
+def site(tmp_path) -> tuple[WorkDir, LocalStore]:
+    work = WorkDir(tmp_path)
+    return work, LocalStore(work.artifacts)
+
+
+def one_pool(num_workers: int) -> Resources:
+    roles = ("library", "planner", "trainer", "renderer", "editor")
+    share = Share(workers=num_workers, attempts=3, idle_s=60)
+    return Resources(pools={"all": share}, roles=dict.fromkeys(roles, "all"))
 
 
 def test_an_end_without_a_result_is_a_death(tmp_path):
@@ -85,11 +91,7 @@ def steps(number: int) -> list[MakeCorpus]:
 
 
 def crew_of_mortals(tmp_path, num_workers: int) -> tuple[Crew, list[Mortal], set[Mortal]]:
-    work = WorkDir(tmp_path)
-    store = LocalStore(work.artifacts)
-    roles = ("library", "planner", "trainer", "renderer", "editor")
-    share = Share(workers=num_workers, attempts=3, idle_s=60)
-    resources = Resources(pools={"all": share}, roles=dict.fromkeys(roles, "all"))
+    work, store = site(tmp_path)
     hired: list[Mortal] = []
     gone: set[Mortal] = set()
 
@@ -97,7 +99,7 @@ def crew_of_mortals(tmp_path, num_workers: int) -> tuple[Crew, list[Mortal], set
         hired.append(Mortal(store, gone))
         return hired[-1]
 
-    return Crew(work, store, resources, hire, lambda _: None), hired, gone
+    return Crew(work, store, one_pool(num_workers), hire, lambda _: None), hired, gone
 
 
 def test_idle_workers_that_died_together_cost_a_step_one_try(tmp_path):
