@@ -197,6 +197,7 @@ class StandingDirector:
             film = await durable.film(story.order, name)
             await self._end(story, "finished", film=film)
         except StepError as error:
+            await durable.let_go(name, self._in_line)  # once it is told, nothing of it begins
             await self._end(story, "failed", error=str(error).splitlines()[0])
         except Exception as error:
             log.debug("story %s ends oddly", entry.id, exc_info=error)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from cluster import bookkeeping
+from cluster import bookkeeping, durable
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import StepEvent, Watch
 from cluster.durable import sqlite
@@ -221,8 +222,15 @@ def test_a_failure_is_told_and_the_same_story_may_be_asked_for_again(house):
     assert house.hands.began["clip library"] == 1
 
 
-def test_what_stands_in_line_for_a_film_that_failed_is_not_begun(house):
+def test_what_stands_in_line_for_a_film_that_failed_is_not_begun(house, monkeypatch):
     turn = asyncio.Event()
+    let_go = durable.let_go
+
+    async def slow_let_go(*args: Any) -> None:
+        await asyncio.sleep(0.2)
+        await let_go(*args)
+
+    monkeypatch.setattr(durable, "let_go", slow_let_go)
     house.hands.failing = {"scene 1"}
     house.hands.in_line = {"scene 2": turn}
 
