@@ -30,7 +30,7 @@ from cluster.workdir import WorkDir
 from pipelines.metric_definitions import SCALE
 from serve.ending import FAILED, GOES_ON
 from serve.errors import InputError, ended
-from serve.measuring import find_instruments
+from serve.instruments import find_instruments
 from serve.story_input import check_work_dir, check_writable
 
 RETRIEVALS = (UNFILTERED, FEW, BOTH)

@@ -22,7 +22,7 @@ from pipelines.scene_figures import StoryFigures
 from serve.commands.filming import announce
 from serve.display import Display
 from serve.film_input import GivenFilm
-from serve.measuring import Instruments
+from serve.instruments import Instruments
 from serve.measuring_crew import measure_on_ray
 from serve.story_films import film_stories
 

@@ -26,7 +26,8 @@ from benchmarks.gpu_report import Report, synchronize
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Scene
-from pipelines.render import Frames, RenderOptions, SceneLatents, scene_latents
+from pipelines.render import RenderOptions, SceneLatents, scene_latents
+from pipelines.video import Frames
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3)
 FULL_THRESHOLDS = (0.6, 0.9)

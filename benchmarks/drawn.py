@@ -21,13 +21,13 @@ from cluster.workdir import WorkDir
 from miniature.cast import TRAVELLING
 from miniature.places import WIDTH
 from miniature.world import FPS, NUM_FRAMES, Puppet, Spec, render
-from pipelines.encoders import Frames
 from pipelines.metric_definitions import Scores
 from pipelines.plan import Region, Scene, unique
+from pipelines.video import Frames
 from serve.ending import GOES_ON
 from serve.errors import ended
 from serve.film_input import GivenFilm
-from serve.measuring import find_instruments
+from serve.instruments import find_instruments
 from serve.measuring_crew import measure_here
 from serve.story_set_input import AskedStory
 

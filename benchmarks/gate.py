@@ -32,7 +32,7 @@ from serve.commands.filming import announce
 from serve.display import Display
 from serve.ending import FAILED, GOES_ON
 from serve.errors import InputError, ended
-from serve.measuring import Instruments, find_instruments
+from serve.instruments import Instruments, find_instruments
 from serve.measuring_crew import measure_on_ray
 from serve.story_films import film_stories
 from serve.story_input import check_work_dir

@@ -15,6 +15,7 @@ from cluster.resources import Resources
 from cluster.steps import Step
 from cluster.workdir import WorkDir
 from cluster.workers import Failure, Worker
+from retrieval_index.own_ray import hush
 
 
 class Bench:
@@ -37,6 +38,7 @@ class Bench:
         ray = LocalRay(self._work, self._resources.machine)
         try:
             if step.kind == "index":  # its pipeline runs on Ray wherever it is called from
+                hush()
                 ray.start()
             self._follow(step, started)
         finally:

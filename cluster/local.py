@@ -8,7 +8,6 @@ Ray (``RAY_ADDRESS``, as inside a Ray job), that one is used, and left as it is.
 
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import psutil
 
 from cluster.resources import Machine
 from cluster.workdir import WorkDir
+from retrieval_index.own_ray import guarded
 
 ADDRESS = "RAY_ADDRESS"
 MARK = "DREAMRUNNER_WORK_DIR"
@@ -26,7 +26,6 @@ _GRACE_S = 3.0
 _START_TRIES = 3
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
     "RAY_agent_register_timeout_ms": "120000",
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -48,13 +47,14 @@ class LocalRay:
     """
 
     def __init__(self, work: WorkDir, machine: Machine) -> None:
+        """Raises `RayStartError` where Ray was imported before: it reads this environment once a
+        process, and its token stays the same from one start to the next."""
         self._work = work
         self._machine = machine
         self._ray: Any = None
-        # Here, not in `start`: Ray reads these once a process, when it is first imported, and the
-        # token stays the same from one start to the next.
+        if not guarded():
+            raise RayStartError("Ray was imported here before it was told to ask for a token")
         os.environ.update({**_ENVIRONMENT, MARK: str(work.root.resolve())})
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     def start(self) -> ModuleType:
         """Start it unless it runs, and give the ``ray`` module, connected.

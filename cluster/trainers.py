@@ -19,7 +19,6 @@ from cluster.workers import Desk
 from pipelines.adapter_file import load_adapter, save_adapter
 from pipelines.lora import Adapter
 from pipelines.plan import Box
-from pipelines.prior_data import Frames
 from pipelines.priors import (
     MotionPriorOptions,
     PriorReport,
@@ -30,6 +29,7 @@ from pipelines.priors import (
     train_subject_prior,
 )
 from pipelines.progress import Progress
+from pipelines.video import Frames
 from retrieval_index.clips import read_clip
 
 _MOTION = TypeAdapter(MotionPriorOptions)

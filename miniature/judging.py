@@ -9,8 +9,9 @@ import torch
 from miniature.cast import MOTIONS
 from miniature.judge import CROP_PX, NAMES, WINDOW, Judge, load_judge, read
 from pipelines import binding
-from pipelines.binding import Frames, Verdict
+from pipelines.binding import Verdict
 from pipelines.plan import Box
+from pipelines.video import Frames
 
 
 class BoxJudge:

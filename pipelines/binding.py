@@ -12,12 +12,10 @@ from itertools import groupby
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.metric_definitions import BINDING, BOX_CHARACTER, BOX_MOTION, Scores
 from pipelines.plan import Box, Region, Scene
-
-Frames = NDArray[np.uint8]
+from pipelines.video import Frames
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.plan import KeyFrame, Scene, StoryPlan
-from pipelines.video import decode
+from pipelines.video import Frames, decode
 
 COLOURS = ("#e69f00", "#56b4e9", "#f0518f", "#35c491", "#b58cf0", "#ffe14d", "#ff7f50", "#9fb3c8")
 PAPER, INK, FAINT, RULE = "#16181d", "#f2f3f5", "#9aa1ad", "#2b2f38"
@@ -20,7 +18,6 @@ FRAME_WIDTH_PX = 300
 MARGIN_PX, GAP_PX = 56, 14
 TITLE_PX, HEADING_PX, TEXT_PX, LABEL_PX, LINE_PX = 40, 26, 20, 16, 23
 
-Frames = NDArray[np.uint8]
 Fonts = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 

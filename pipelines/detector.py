@@ -28,7 +28,8 @@ from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.nms import non_max_suppression
 
-Frames = NDArray[np.uint8]
+from pipelines.video import Frames
+
 PADDING = 114
 PERSON = "person"
 

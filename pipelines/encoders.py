@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-Frames = NDArray[np.uint8]
+from pipelines.video import Frames
+
 Vectors = NDArray[np.float32]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

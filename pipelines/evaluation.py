@@ -10,7 +10,7 @@ import numpy as np
 from transformers.utils import logging as transformers_log
 
 from pipelines.binding import Judge, SeenAct, binding_scores, judged
-from pipelines.encoders import ClipEncoder, DinoEncoder, Frames, Vectors
+from pipelines.encoders import ClipEncoder, DinoEncoder, Vectors
 from pipelines.metric_definitions import (
     CHARACTER_CLIP,
     CHARACTER_DINO,
@@ -30,6 +30,7 @@ from pipelines.narration_parts import Part, parts
 from pipelines.plan import Scene
 from pipelines.scene_figures import SceneFigures
 from pipelines.viclip import ViClipEncoder
+from pipelines.video import Frames
 
 
 @dataclass(frozen=True)

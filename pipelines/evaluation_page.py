@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pipelines.bootstrap import Mean
 from pipelines.contact_sheet import entity_colours, key_frame_indices, key_picture
-from pipelines.encoders import Frames
 from pipelines.metric_definitions import SCALE, Definition, Scores
 from pipelines.plan import KeyFrame, Scene, StoryPlan
 from pipelines.scene_figures import SceneFigures, StoryFigures, means
+from pipelines.video import Frames
 
 PICTURE_WIDTH_PX = 288
 JPEG_QUALITY = 88

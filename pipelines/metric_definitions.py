@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipelines.metrics import NUM_TEXT_FRAMES, NUM_TRANSITION_FRAMES
-
+NUM_TEXT_FRAMES = 8
+"""Frames of a clip that CLIP compares with a text."""
+NUM_TRANSITION_FRAMES = 4
 CHARACTER_CLIP, CHARACTER_DINO = "character_clip", "character_dino"
 TEXT_CLIP, TEXT_VICLIP = "text_clip", "text_viclip"
 FINE_CLIP, FINE_VICLIP = "fine_clip", "fine_viclip"

@@ -8,12 +8,11 @@ Vectors are unit float32 (N, D), so that a cosine is a dot product; frames are u
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.encoders import Frames, Vectors, uniform_indices
+from pipelines.encoders import Vectors, uniform_indices
+from pipelines.metric_definitions import NUM_TEXT_FRAMES, NUM_TRANSITION_FRAMES
 from pipelines.plan import Layout
+from pipelines.video import Frames
 
-NUM_TEXT_FRAMES = 8
-"""Frames of a clip that CLIP compares with a text."""
-NUM_TRANSITION_FRAMES = 4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601."""
 

@@ -9,7 +9,6 @@ from itertools import zip_longest
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backbone import Backbone
@@ -18,9 +17,7 @@ from pipelines.prior_cache import Encoder
 from pipelines.prior_options import MotionPriorOptions, SubjectPriorOptions
 from pipelines.prior_sample import Sample
 from pipelines.progress import Progress
-from pipelines.video import fit_frames
-
-Frames = NDArray[np.uint8]
+from pipelines.video import Frames, fit_frames
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

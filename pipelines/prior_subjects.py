@@ -9,7 +9,7 @@ from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Box
 from pipelines.prior_cache import Encoder
-from pipelines.prior_data import Frames, fingerprint, image_samples
+from pipelines.prior_data import fingerprint, image_samples
 from pipelines.prior_fit import fit
 from pipelines.prior_mode import training_trunk
 from pipelines.prior_options import PriorResult, SubjectPriorOptions
@@ -20,6 +20,7 @@ from pipelines.prior_training import Course, Fit, Trainee
 from pipelines.prior_trunk import Trunk
 from pipelines.prior_weights import new_pairs
 from pipelines.progress import Progress, silent
+from pipelines.video import Frames
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

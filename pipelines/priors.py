@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Box, slug
-from pipelines.prior_data import Frames, TrainingClip, clip_samples, fingerprint
+from pipelines.prior_data import TrainingClip, clip_samples, fingerprint
 from pipelines.prior_fit import fit
 from pipelines.prior_mode import training_trunk
 from pipelines.prior_options import (
@@ -28,6 +28,7 @@ from pipelines.prior_subjects import Subject, train_subject_priors
 from pipelines.prior_training import Trainee
 from pipelines.prior_weights import new_pairs
 from pipelines.progress import Progress, silent
+from pipelines.video import Frames
 
 __all__ = [
     "MotionPriorOptions",

@@ -9,9 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.backbone import Backbone, Sampler
@@ -23,10 +21,9 @@ from pipelines.regions import Condition, RegionOptions, scene_conditions, whole_
 from pipelines.sampling import denoise, initial_noise
 from pipelines.scene_captions import merged_caption, with_token
 from pipelines.step_cache import CachedVelocity
+from pipelines.video import Frames
 
 log = logging.getLogger(__name__)
-
-Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)

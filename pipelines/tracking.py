@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.detector import Detections, Detector, Frames, follow
+from pipelines.detector import Detections, Detector, follow
 from pipelines.plan import Box
-from pipelines.video import resize_frames
+from pipelines.video import Frames, resize_frames
 
 __all__ = ["Detections", "Detector", "Segment", "Track", "find_person", "link", "segments", "track"]
 

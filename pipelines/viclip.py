@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.encoders import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, uniform_indices
-from pipelines.encoders import Frames as Video
+from pipelines.video import Frames as Video
 
 Preprocessing = Literal["imagenet", "clip"]
 

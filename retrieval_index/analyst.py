@@ -9,8 +9,9 @@ import pyarrow as pa
 from pipelines.encoders import ClipEncoder, uniform_indices
 from pipelines.tracking import Detector, Segment, Track, segments, track
 from pipelines.viclip import ViClipEncoder
+from pipelines.video import Frames
 from retrieval_index.clips import crop_frames
-from retrieval_index.findings import Frames, Row, Work
+from retrieval_index.findings import Row, Work
 from retrieval_index.keys import model_id, segment_id
 from retrieval_index.options import LibraryModels, SegmentRecipe
 from retrieval_index.schemas import segments_schema

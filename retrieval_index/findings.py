@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipelines.video import Frames
 from retrieval_index.manifest import Fault, ManifestRow
 
 Row = dict[str, Any]
-Frames = NDArray[np.uint8]
 STAGES = ("read", "track", "embed")
 """Of a build, in their order; a dead letter may also come from the stage "manifest"."""
 MAX_MESSAGE_CHARS = 500

@@ -14,13 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
-import ray
-import ray.data
 
 from retrieval_index.findings import STAGES, Work
 from retrieval_index.keyset import KeySet
 from retrieval_index.manifest import Part
 from retrieval_index.options import IndexOptions, Pool, Workers
+from retrieval_index.own_ray import guarded, hush
 from retrieval_index.transport import works_to_table
 from retrieval_index.worker import EmbedWorker, ReadWorker, TrackWorker, list_rows
 
@@ -34,7 +33,7 @@ class RayPipeline:
         """Findings of all manifest rows of some parts, those ``done`` only counted. Closing it
         stops the work."""
         rows_per_block = options.workers.rows_per_block
-        with _quiet(), _connected(options.workers):
+        with _connected(options.workers) as ray, _quiet():
             shared = ray.put(done)
 
             def listed(table: dict[str, Any]) -> Iterator[pa.Table]:
@@ -52,7 +51,7 @@ class RayPipeline:
         """Findings of some rows."""
         size = options.workers.rows_per_block
         blocks = [works_to_table(works[n : n + size]) for n in range(0, len(works), size)]
-        with _quiet(), _connected(options.workers):
+        with _connected(options.workers) as ray, _quiet():
             yield from _findings(ray.data.from_arrow(blocks), options, uri)
 
 
@@ -69,23 +68,29 @@ def _findings(works: Any, options: IndexOptions, uri: str) -> Iterator[pa.Table]
 
 
 def _pooled(works: Any, worker: type, pool: Pool, **words: Any) -> Any:
+    from ray.data import ActorPoolStrategy
+
     return works.map_batches(
         worker,
         fn_constructor_kwargs=words,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.count),
+        compute=ActorPoolStrategy(size=pool.count),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
     )
 
 
 @contextmanager
-def _connected(workers: Workers) -> Iterator[None]:
-    """The connected Ray, the one that RAY_ADDRESS names, or one of our own that ends with the
-    block."""
+def _connected(workers: Workers) -> Iterator[Any]:
+    """The ``ray`` module with ``ray.data``: the connected Ray, the one that RAY_ADDRESS names, or
+    one of our own that ends with the block."""
+    guarded()
+    import ray
+    import ray.data
+
     if ray.is_initialized():
-        yield
+        yield ray
         return
     words: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if "RAY_ADDRESS" not in os.environ:
@@ -95,14 +100,13 @@ def _connected(workers: Workers) -> Iterator[None]:
         warnings.filterwarnings("ignore", message="lancedb fork support")
         ray.init(**words)
     try:
-        yield
+        yield ray
     finally:
         ray.shutdown()
 
 
 def _own_ray(workers: Workers) -> dict[str, Any]:
-    # It warns on standard error of what Ray Data itself does.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    hush()
     pools = [workers.pool(stage) for stage in STAGES]
     cpus = sum(pool.count * pool.cpus for pool in pools)
     return {

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from retrieval_index.findings import STAGES, Finding, Frames, Work
+from pipelines.video import Frames
+from retrieval_index.findings import STAGES, Finding, Work
 from retrieval_index.manifest import ManifestRow
 from retrieval_index.schemas import DEAD_LETTERS, VIDEOS, Outcomes, segments_schema
 

@@ -121,7 +121,7 @@ class Display:
 
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     """A table whose columns after the first are right-aligned."""
-    drawn = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    drawn = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
         drawn.add_column(column, justify="right" if number else "left")
     for row in rows:

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.cast import read_cast
 from cluster.profiles import Profile, first_fault
-from pipelines.encoders import Frames
 from pipelines.plan import Character, StoryPlan, slug
-from pipelines.video import VideoError, decode, probe
+from pipelines.video import Frames, VideoError, decode, probe
 from serve.errors import InputError
 from serve.story_input import check_images, choose_characters
 

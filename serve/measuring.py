@@ -1,80 +1,21 @@
-"""What `dreamrunner evaluate` measures with: the models of a profile, found before anything is
-begun and loaded where they are to work."""
+"""Measures scenes with a profile's models, loaded where they are to work."""
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import cast
 
 import torch
 
-from cluster.artifacts import Place
-from cluster.locate import MissingError, find_judge, find_model
-from cluster.profiles import Profile, ProfileError
+from cluster.locate import MissingError
 from cluster.references import read_reference
-from cluster.resources import Role, Share
-from cluster.workdir import WorkDir
-from pipelines.binding import Judge, JudgeFactory
+from pipelines.binding import Judge
 from pipelines.evaluation import Evaluator, References
 from pipelines.evaluation_page import Strip, strip
 from pipelines.metric_definitions import Definition
 from pipelines.plan import Character
 from pipelines.scene_figures import SceneFigures
 from serve.film_input import GivenFilm
-
-ROLES = ("clip", "viclip", "dino")
-JUDGE = "judge"
-SHARE: Role = "trainer"
-"""Whose pool is used: its workers, their device and their threads."""
-_DIGITS = 12
-"""Of a content hash that reports print."""
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """The models of a profile that measure, found; it can travel between machines."""
-
-    profile: str
-    folders: Mapping[str, str]
-    known_as: Mapping[str, str]
-    """What reports call each: a name and its content."""
-    judge: str | None
-    """A judge's factory, as ``module:name``; its folder is with the others."""
-    share: Share
-
-
-def find_instruments(profile: Profile, work: WorkDir) -> Instruments:
-    """Find everything, and load nothing but the code of the judge.
-
-    Raises:
-        MissingError: a model is not here.
-        ProfileError: the judge's factory is not there to be imported.
-    """
-    places = {role: find_model(role, profile, work) for role in ROLES}
-    if profile.judge is not None:
-        places[JUDGE] = find_judge(profile.judge, work)
-        factory_of(profile.judge.factory)
-    return Instruments(
-        profile=profile.name,
-        folders={role: place.path for role, place in places.items()},
-        known_as={role: _known_as(place) for role, place in places.items()},
-        judge=None if profile.judge is None else profile.judge.factory,
-        share=profile.resources.share(SHARE),
-    )
-
-
-def factory_of(name: str) -> JudgeFactory:
-    """The factory of this ``module:name``. Raises `ProfileError`."""
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ProfileError(f"judge.factory {name} cannot be imported: {error}") from error
-    if not callable(found):
-        raise ProfileError(f"judge.factory {name} is no function, but {found!r:.40}")
-    return cast(JudgeFactory, found)
+from serve.instruments import JUDGE, ROLES, Instruments, factory_of
 
 
 class Measurer:
@@ -142,10 +83,11 @@ class Measurer:
         return self._looks[character]
 
 
-def _known_as(place: Place) -> str:
-    """A model's name and content: a hub's snapshot says both, a folder has a hash."""
-    return place.content if "@" in place.content else _named(place)
-
-
-def _named(place: Place) -> str:
-    return f"{Path(place.path).name}@{place.content[:_DIGITS]}"
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """A measurer sets how many threads torch has; afterwards it is as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,19 +5,16 @@ measures a scene and in what order changes nothing.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from cluster.steps import StepError
 from pipelines.evaluation_page import Strip
 from pipelines.metric_definitions import Definition
 from pipelines.scene_figures import SceneFigures, StoryFigures
 from serve.film_input import GivenFilm
-from serve.measuring import Instruments, Measurer
+from serve.instruments import Instruments
 
 Watch = Callable[[GivenFilm, int], None]
 """Told of every scene that is measured: its film and number."""
@@ -39,7 +36,9 @@ def measure_here(
     instruments: Instruments, films: Sequence[GivenFilm], *, pictures: bool, watch: Watch
 ) -> Measured:
     """One scene after the other."""
-    with _threads_kept():
+    from serve.measuring import Measurer, threads_kept
+
+    with threads_kept():
         measurer = Measurer(instruments, pictures=pictures)
         told = measurer.definitions()
         found = {}
@@ -61,6 +60,8 @@ def measure_on_ray(
 
     Raises what a measurer raises, and `StepError` where actors die again and again.
     """
+    from serve.measuring import Measurer
+
     share, tasks = instruments.share, _tasks(films)
     again = share.attempts - 1
     actor = ray.remote(Measurer).options(
@@ -123,13 +124,3 @@ def _gathered(
     )
     strips = {key: shown for key, (_, shown) in found.items() if shown is not None}
     return Measured(stories, tuple(told), strips)
-
-
-@contextmanager
-def _threads_kept() -> Iterator[None]:
-    """A measurer sets how many threads torch has; afterwards it is as before."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from benchmarks.full_size import new_adapters, new_scene, resident
 from benchmarks.gpu_report import Report, median_ms, peak, reset_peak, synchronize
 from benchmarks.scene_full.steps import standing
 from pipelines.backbone import Backbone
-from pipelines.render import Frames
+from pipelines.video import Frames
 
 T5_XXL = {"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64}
 T5_TINY = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}

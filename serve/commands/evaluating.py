@@ -27,7 +27,7 @@ from serve.display import Display
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
 from serve.film_input import GivenFilm, read_films, with_cast
-from serve.measuring import Instruments, find_instruments
+from serve.instruments import Instruments, find_instruments
 from serve.measuring_crew import Measured, Watch, measure_here, measure_on_ray
 from serve.story_films import Asked, film_stories
 from serve.story_input import check_work_dir, check_writable

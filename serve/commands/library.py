@@ -17,7 +17,7 @@ from cluster.studio import Corpus, Studio
 from cluster.workdir import WorkDir
 from retrieval_index.records import IndexReport, SearchResult
 from serve.commands import standing_library
-from serve.commands.standing_library import rows_of
+from serve.commands.standing_library import say_report
 from serve.display import Display, table
 from serve.errors import InputError
 from serve.story_input import check_work_dir
@@ -59,7 +59,7 @@ def build(
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=1) + "\n")
         return 0
-    Console().print(table(f"Clip library {folder}", ("", "count"), rows_of(report)))
+    say_report(f"Clip library {folder}", report)
     return 0
 
 

@@ -14,8 +14,6 @@ from rich.console import Console
 from cluster.locate import find_model
 from cluster.profiles import Profile, load_profile
 from cluster.workdir import WorkDir
-from retrieval_index.build import build_index
-from retrieval_index.build import replay as replay_index
 from retrieval_index.manifest import KINDS
 from retrieval_index.options import IndexOptions, LibraryModels, Pool, Workers
 from retrieval_index.records import IndexReport, SearchResult
@@ -37,6 +35,8 @@ def build(
     recheck: bool = False,
 ) -> int:
     """Bring a library up to date with a manifest, and tell what was done."""
+    from retrieval_index.build import build_index
+
     if manifest.suffix.lower() not in KINDS:
         raise InputError(f"manifest {manifest} is none of {', '.join(KINDS)}")
     if not manifest.is_file() or not manifest.stat().st_size:
@@ -51,6 +51,8 @@ def replay(
     *, profile_name: str, work_dir: Path, as_json: bool, index: str, workers: str = ""
 ) -> int:
     """Try a library's dead letters again, and tell what became of them."""
+    from retrieval_index.build import replay as replay_index
+
     options = index_options(load_profile(profile_name), WorkDir(work_dir), workers)
     with BuildDisplay(Console(stderr=True)) as display, _said_well():
         report = replay_index(index, options=options, watch=display)
@@ -110,12 +112,19 @@ def _tell(report: IndexReport, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=1) + "\n")
     else:
-        Console().print(table(f"Library {report.uri}", ("", "count"), rows_of(report)))
+        say_report(f"Library {report.uri}", report)
     return 0
 
 
+def say_report(name: str, report: IndexReport) -> None:
+    """A report for people, below a name that may be longer than its table is wide."""
+    console = Console()
+    console.print(name, markup=False, highlight=False, soft_wrap=True)
+    console.print(table("", ("", "count"), rows_of(report)))
+
+
 def rows_of(report: IndexReport) -> list[tuple[str, str]]:
-    """A report for people."""
+    """Its rows."""
     return [
         ("rows of the manifest", str(report.rows_in)),
         ("known before", str(report.known)),

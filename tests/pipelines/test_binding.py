@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipelines.binding import Frames, Verdict, acts, binding_scores, judged
+from pipelines.binding import Verdict, acts, binding_scores, judged
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene
+from pipelines.video import Frames
 
 LEFT, RIGHT = Box(left=0, top=0, right=0.5, bottom=1), Box(left=0.5, top=0, right=1, bottom=1)
 WHO, WHAT = ("ann", "bob", "cat"), ("walking", "waving", "sitting")

@@ -1,6 +1,7 @@
 """`dreamrunner film` in a process of its own, with the tiny studio's plan, and what came of it."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,11 @@ class Run:
     seconds: float
 
 
+def as_a_user() -> dict[str, str]:
+    """The environment without what these tests tell Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
 def command(studio: Path, folder: Path, *words: str) -> list[str]:
     return [
         *(sys.executable, "-m", "serve.cli", "film", "a day", "--json"),
@@ -33,7 +39,11 @@ def command(studio: Path, folder: Path, *words: str) -> list[str]:
 def film(studio: Path, folder: Path, *words: str) -> Run:
     started = time.monotonic()
     ended = subprocess.run(
-        command(studio, folder, *words), capture_output=True, text=True, check=False
+        command(studio, folder, *words),
+        env=as_a_user(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Run(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
 

@@ -22,6 +22,7 @@ from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from tests.cluster.processes import title
 from tests.cluster.samples import sample_plan
+from tests.serve.films import as_a_user
 
 ENDED = {"finished", "failed", "cancelled"}
 
@@ -92,7 +93,7 @@ class Server:
     metrics: str = ""
     """Address of what Ray tells Prometheus."""
     planner: str = "profile"
-    environment: Mapping[str, str] = field(default_factory=lambda: with_bytecode(os.environ))
+    environment: Mapping[str, str] = field(default_factory=lambda: with_bytecode(as_a_user()))
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60, verify=False))
 
     @property

@@ -14,10 +14,10 @@ from cluster.profiles import load_profile
 from cluster.workdir import WorkDir
 from serve.cli import run
 from serve.film_input import read_films, with_cast
-from serve.measuring import find_instruments
+from serve.instruments import find_instruments
 from serve.measuring_crew import measure_here, measure_on_ray
 from tests.serve.command_line import assert_bad_input
-from tests.serve.films import published
+from tests.serve.films import as_a_user, published
 from tests.serve.test_evaluate import CAST, plan_of, write_film
 
 WIDE = [10, 0, 90, 100]
@@ -56,7 +56,7 @@ def evaluated(studio, file, *words):
     """The figures, what was made for them, by kind, and what was said."""
     before = published(file.parent)
     command = [sys.executable, "-m", "serve.cli", *words_for(studio, file, "--json", *words)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=as_a_user(), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     made = published(file.parent)[len(before) :]
     return json.loads(ended.stdout), [name.rpartition("-")[0] for name in made], ended.stderr
@@ -149,7 +149,7 @@ def test_a_story_that_fails_is_told_and_stops_the_others(studio, tmp_path):
     file = tmp_path / "stories.yaml"
     file.write_text(yaml.safe_dump({"stories": [{**beats, "scenes": [scene] * 3}, unplanned]}))
     command = [sys.executable, "-m", "serve.cli", *words_for(studio, file, "--no-priors")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env=as_a_user(), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.strip().splitlines()[-1].startswith("dreamrunner: plan: ")
     assert "Traceback" not in ended.stderr
@@ -203,7 +203,10 @@ def test_an_interrupt_says_what_stays(studio, tmp_path, stage):
             write_film(tmp_path, f"film{number}", plan_of(), made)
         words, first = ["evaluate", str(tmp_path)], "scene 1 of 2 measured"
     process = subprocess.Popen(
-        [sys.executable, "-m", "serve.cli", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "serve.cli", *words],
+        env=as_a_user(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     for line in process.stderr:

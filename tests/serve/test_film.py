@@ -13,7 +13,7 @@ import pytest
 
 from cluster.local import leftovers
 from cluster.workdir import WorkDir
-from tests.serve.films import command, film, hashes, published
+from tests.serve.films import as_a_user, command, film, hashes, published
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -49,7 +49,9 @@ def test_nothing_runs_on_afterwards(finished):
 
 def killed_in(stage: str, words: list[str], *, with_ray: bool) -> str:
     """Run a command until a step of this stage is under way, and kill it; what it said."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, env=as_a_user(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     said = ""
     for line in process.stderr:
@@ -87,7 +89,9 @@ def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path):
     tiny = str(studio / "tiny.yaml")
     slow.write_text(f"extends: {tiny}\nname: slow\nrender: {{num_steps: 300}}\n")
     words = command(studio, tmp_path, "--profile", str(slow))
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, env=as_a_user(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "scene" in line and "running" in line:
