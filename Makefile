@@ -7,6 +7,8 @@ TOPIC  ?= The pirate's day
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 export YOLO_OFFLINE := true
+# Files with tests so marked: collecting the others too takes half a minute of imports.
+marked = $$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests)
 
 .PHONY: film test long soak setup lint types contracts pytest clean
 
@@ -32,16 +34,16 @@ contracts: setup
 
 pytest: setup
 	$(BIN)/python -m pytest -m "not (slow or long or soak)" -n 2 --dist loadfile --durations=10
-	$(BIN)/python -m pytest -m "slow and not (alone or long or soak)" -n 2 --dist loadfile --durations=15
-	$(BIN)/python -m pytest -m "slow and alone and not (long or soak)" --durations=5
+	$(BIN)/python -m pytest -m "slow and not (alone or long or soak)" -n 2 --dist loadfile --durations=15 $(call marked,slow)
+	$(BIN)/python -m pytest -m "slow and alone and not (long or soak)" --durations=5 $(call marked,alone)
 
 test: lint types contracts pytest
 
 long: setup
-	$(BIN)/python -m pytest -m long --durations=5
+	$(BIN)/python -m pytest -m long --durations=5 $(call marked,long)
 
 soak: setup
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak $(call marked,soak)
 
 clean:
 	rm -rf $(VENV) .dreamrunner film.mp4 film.png

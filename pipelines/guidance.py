@@ -23,6 +23,29 @@ from pipelines.regions import Condition
 
 
 @dataclass(frozen=True, kw_only=True)
+class LateStrengths:
+    """How strongly priors act in the last steps, as a share of how strongly they act before.
+
+    The last steps draw details. What a motion prior has to say is said by then, and what it knows
+    of details are those of the people in its clips. Nothing of this is in the paper.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    below: int = 0
+    """The timestep, of the schedule's thousand, below which steps are late; 0: none is."""
+    motion: float = 1.0
+    subject: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.below < 0 or min(self.motion, self.subject) < 0:
+            raise ValueError(
+                f"late below {self.below}, motion {self.motion}, subject {self.subject}; "
+                "none may be negative"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuidanceOptions:
     """How the two branches are made and joined; `pipelines.render.RenderOptions` adds to these."""
 
@@ -37,6 +60,7 @@ class GuidanceOptions:
     """One empty prompt seen by all, or one a condition under the scene's own layout."""
     adapters_in: Literal["both", "conditional"] = "both"
     """The guidance branches in which adapters act."""
+    late: LateStrengths = field(default_factory=LateStrengths)
     attention: Implementation = "factorised"
 
 
@@ -47,6 +71,8 @@ class Branch:
     text: Tensor
     layout: RegionLayout | None
     gates: Gates | None
+    late_gates: Gates | None
+    """The same for late steps."""
     adapters_act: bool
 
 
@@ -70,32 +96,42 @@ class Stage:
 
     def conditional(self, text: Tensor) -> Branch:
         """``text`` (N, L, D), a caption each."""
-        gates = None if self.masks is None else self.stacked.gates(self.masks)
-        joint = text.flatten(0, 1)[None].to(self.backbone.device)
-        return Branch(joint, self.layout, gates, adapters_act=True)
+        joint = text.flatten(0, 1)[None]
+        return self._branch(joint, self.layout, self.masks, adapters_act=True)
 
     def unconditional(self, empty: Tensor) -> Branch:
         """``empty`` (1, L, D), the empty prompt."""
         layout, masks = self.layout, self.masks
-        empty, act = empty.to(self.backbone.device), self.options.adapters_in == "both"
+        act = self.options.adapters_in == "both"
         if self.options.unconditional == "per_region":
-            gates = None if masks is None else self.stacked.gates(masks)
-            return Branch(empty.repeat(1, layout.num_conditions, 1), layout, gates, act)
-        if masks is None:
-            return Branch(empty, None, None, act)
-        no_words = masks.new_zeros(layout.text_length, masks.shape[1])
-        gates = self.stacked.gates(torch.cat([no_words, masks[layout.num_text :]]))
-        return Branch(empty, None, gates, act)
+            return self._branch(empty.repeat(1, layout.num_conditions, 1), layout, masks, act)
+        if masks is not None:
+            no_words = masks.new_zeros(layout.text_length, masks.shape[1])
+            masks = torch.cat([no_words, masks[layout.num_text :]])
+        return self._branch(empty, None, masks, act)
+
+    def _branch(
+        self, text: Tensor, layout: RegionLayout | None, masks: Tensor | None, adapters_act: bool
+    ) -> Branch:
+        gates = late_gates = None if masks is None else self.stacked.gates(masks)
+        late = self.options.late
+        strengths = [getattr(late, adapter.kind) for adapter in self.adapters]
+        if late.below and any(strength != 1 for strength in strengths):
+            if masks is None:
+                masks = torch.ones(text.shape[1] + self.layout.num_visual, len(strengths))
+            late_gates = self.stacked.gates(masks * masks.new_tensor(strengths))
+        return Branch(text.to(self.backbone.device), layout, gates, late_gates, adapters_act)
 
     @torch.no_grad()
-    def velocity(self, branch: Branch, latents: Tensor, timestep: Tensor) -> Tensor:
+    def velocity(self, branch: Branch, latents: Tensor, timestep: int) -> Tensor:
         """One forward; within `region_tokens` of this stage's model and layout."""
-        self.stacked.act(branch.gates)
+        late = timestep < self.options.late.below
+        self.stacked.act(branch.late_gates if late else branch.gates)
         with self.stacked.attached(branch.adapters_act):
             return self.backbone.velocity(
                 latents,
                 branch.text,
-                timestep,
+                torch.full((1,), timestep, device=latents.device),
                 rotary=self._rotary,
                 attention_kwargs=self._attention(branch.layout),
             )
@@ -132,7 +168,7 @@ class GuidedVelocity:
         """The scene's, on the device of the conditional branch."""
         return self.conditional[0].layout
 
-    def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
         (stage, branch), other = self.conditional, self.unconditional
         if other is None:
             return stage.velocity(branch, latents, timestep)
@@ -141,8 +177,8 @@ class GuidedVelocity:
             free = stage.velocity(other[1], latents, timestep)
         else:
             device = other[0].backbone.device
-            there = latents.to(device), timestep.to(device)
-            waiting = self.pool.submit(other[0].velocity, other[1], *there)
+            there = latents.to(device)
+            waiting = self.pool.submit(other[0].velocity, other[1], there, timestep)
             if not self._together:
                 waiting.result()  # the first may compile, which two threads cannot do at once
                 self._together = True

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipelines.progress import Progress
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(latents, timestep (1,)) to the guided velocity, fp32, of the latents' shape."""
+Predict = Callable[[Tensor, int], Tensor]
+"""(latents, timestep) to the guided velocity, fp32, of the latents' shape."""
 
 
 def initial_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -41,10 +41,9 @@ def denoise(
         )
     scheduler.set_timesteps(num_steps)  # on the CPU, where the schedule lies
     update = _dpm_step if isinstance(scheduler, CogVideoXDPMScheduler) else _ddim_step
-    timesteps = scheduler.timesteps.to(latents.device)
     before: Tensor | None = None
-    for i in range(len(timesteps)):
-        velocity = predict(latents, timesteps[i : i + 1])
+    for i, timestep in enumerate(scheduler.timesteps.tolist()):
+        velocity = predict(latents, timestep)
         latents, before = update(scheduler, i, velocity, latents, before, generator)
         progress(i + 1, num_units)
     return latents

@@ -44,7 +44,7 @@ class CachedVelocity:
         self._rate: Tensor | None = None
         self._age = 0
 
-    def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
         """The velocity, fp32 (1, T, C, h, w), of the scene's next step."""
         signal, noise = self.products[timestep].sqrt(), (1 - self.products[timestep]).sqrt()
         self._age += 1

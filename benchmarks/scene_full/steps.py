@@ -33,10 +33,9 @@ def standing(
     conditions = render_conditions(backbone, scene, adapters, options)
     if latents is None:
         latents = torch.randn(1, *backbone.latent_shape(), device=backbone.device)
-    timestep = torch.tensor([500], device=backbone.device)
     with guided_velocity(backbone, conditions, adapters, options, helper) as velocity:
         assert isinstance(velocity, GuidedVelocity)
-        yield lambda: velocity(latents, timestep)
+        yield lambda: velocity(latents, 500)
 
 
 def compiled_step(backbone: Backbone) -> dict[str, Any]:

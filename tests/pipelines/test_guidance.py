@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from pipelines.backbone import Backbone
 from pipelines.backbone_shape import new_pipeline
-from pipelines.guidance import Stage, adapted_last, adapter_masks, guided_velocity
+from pipelines.guidance import LateStrengths, Stage, adapted_last, adapter_masks, guided_velocity
 from pipelines.lora import Adapter, StackedAdapters, adapted_modules
 from pipelines.region_layout import RegionLayout
 from pipelines.regions import Condition
@@ -63,10 +63,10 @@ def scene(backbone, num_characters=2, num_adapted=1):
     return conditions, adapters
 
 
-def velocity_of(backbone, conditions, adapters, options=OPTIONS, helper=None):
+def velocity_of(backbone, conditions, adapters, options=OPTIONS, helper=None, timestep=500):
     latents = torch.randn(1, *backbone.latent_shape(), generator=torch.Generator().manual_seed(7))
     with torch.no_grad(), guided_velocity(backbone, conditions, adapters, options, helper) as found:
-        return found(latents, torch.tensor([500]))
+        return found(latents, timestep)
 
 
 def test_what_adapters_act_on_is_one_range_of_rows(tiny_backbone):
@@ -103,6 +103,32 @@ def test_with_adapters_equals_the_formula_by_dense_attention(tiny_backbone, chan
     expected = velocity_of(tiny_backbone, conditions, adapters, dense)
     assert (found - expected).norm() <= 1e-5 * expected.norm()
     assert (found - plain).norm() >= 1e-2 * plain.norm()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"unconditional": "per_region"}, {"adapters_in": "conditional"}, {"regions": False}],
+)
+def test_in_late_steps_priors_act_as_strongly_as_said(tiny_backbone, changes):
+    """As other adapters that were made so strong would; before, as if nothing had been said."""
+    conditions, adapters = scene(tiny_backbone)
+    usual = dataclasses.replace(OPTIONS, **changes)
+    late = LateStrengths(below=300, motion=0.5, subject=1.25)
+    options = dataclasses.replace(usual, late=late)
+    strengths = {"motion": 0.5, "subject": 1.25}
+    scaled = [dataclasses.replace(a, scale=a.scale * strengths[a.kind]) for a in adapters]
+    for timestep, same in ((300, adapters), (299, scaled)):
+        found = velocity_of(tiny_backbone, conditions, adapters, options, timestep=timestep)
+        expected = velocity_of(tiny_backbone, conditions, same, usual, timestep=timestep)
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
+    unchanged = velocity_of(tiny_backbone, conditions, adapters, usual, timestep=299)
+    assert (found - unchanged).norm() >= 1e-2 * unchanged.norm()
+
+
+@pytest.mark.parametrize("wrong", [{"below": -1}, {"motion": -0.1}, {"subject": -1.0}])
+def test_late_strengths_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match="none may be negative"):
+        LateStrengths(**wrong)
 
 
 def test_a_helper_computes_with_as_many_threads(tiny_backbone):
@@ -143,9 +169,9 @@ def test_a_helpers_first_forward_is_over_before_another_begins(tiny_backbone, mo
     latents = torch.zeros(1, *tiny_backbone.latent_shape())
     helper = tiny_backbone.twin("cpu")
     with guided_velocity(tiny_backbone, conditions, adapters, OPTIONS, helper) as velocity:
-        velocity(latents, torch.tensor([500]))
+        velocity(latents, 500)
         assert max(most) == 1
-        velocity(latents, torch.tensor([400]))
+        velocity(latents, 400)
         assert max(most) == 2, "from then on they are side by side"
 
 

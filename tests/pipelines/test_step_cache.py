@@ -81,7 +81,7 @@ def asked_of(figure: Figure, layout: RegionLayout, threshold: float, num_steps: 
         compute=figure, grid=GRID, layout=layout, products=PRODUCTS, threshold=threshold
     )
     for step in range(num_steps):
-        cached(torch.zeros(SHAPE), torch.tensor([900 - 100 * step]))
+        cached(torch.zeros(SHAPE), 900 - 100 * step)
     assert cached.num_reused == num_steps - figure.asked
     return figure.asked
 
@@ -117,7 +117,7 @@ def test_changes_add_up_until_a_step_is_computed():
     reused = []
     for _ in range(7):
         before = cached.num_reused
-        cached(torch.zeros(SHAPE), torch.tensor([999]))
+        cached(torch.zeros(SHAPE), 999)
         reused.append(cached.num_reused > before)
     assert reused == [False, False, True, True, False, True, True]
 
@@ -129,7 +129,7 @@ def test_a_step_that_is_left_out_predicts_the_same_clean_clip():
     )
     latents = torch.randn(SHAPE)
     for time in (900, 800, 500):
-        velocity = cached(latents, torch.tensor([time]))
+        velocity = cached(latents, time)
         clean = PRODUCTS[time].sqrt() * latents - (1 - PRODUCTS[time]).sqrt() * velocity
         assert torch.allclose(clean, torch.ones(SHAPE), atol=1e-5)
     assert (figure.asked, cached.num_reused) == (2, 1)
@@ -147,8 +147,7 @@ def test_a_threshold_of_nothing_computes_every_step_to_the_same_bits(tiny_backbo
             threshold=0.0,
         )
         for time in (999, 700, 699, 698):
-            at = torch.tensor([time])
-            assert torch.equal(cached(latents, at), velocity(latents, at))
+            assert torch.equal(cached(latents, time), velocity(latents, time))
     assert cached.num_reused == 0
 
 
