@@ -451,12 +451,36 @@ def _add_key(commands: Any) -> None:
         example="dreamrunner key add studio-7 --weight 3",
     )
     key.add_argument("action", choices=("add", "list", "revoke"))
-    key.add_argument("name", nargs="?", default=None)
+    key.add_argument("name", nargs="?", default=None, help="of a key; to revoke, its id does too")
     key.add_argument("--weight", type=float, default=1.0, help="share among keys that wait")
-    key.add_argument("--max-waiting", type=_between(1, 10_000_000), default=1000)
-    key.add_argument("--max-gpu-s-a-day", type=float, default=None)
-    key.add_argument("--ledger", dest="ledger_url", default=None, metavar="URL")
-    key.add_argument("--work-dir", type=Path, default=Path(".dreamrunner"), metavar="FOLDER")
+    key.add_argument(
+        "--max-waiting",
+        type=_between(1, 10_000_000),
+        default=1000,
+        metavar="N",
+        help="stories of this key that may wait",
+    )
+    key.add_argument(
+        "--max-gpu-s-a-day",
+        type=float,
+        default=None,
+        metavar="S",
+        help="GPU seconds of this key a day (default: no limit)",
+    )
+    key.add_argument(
+        "--ledger",
+        dest="ledger_url",
+        default=None,
+        metavar="URL",
+        help="PostgreSQL's, as in serve (default: the work folder's own)",
+    )
+    key.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path(".dreamrunner"),
+        metavar="FOLDER",
+        help="of the server",
+    )
 
 
 def _add_doctor(commands: Any) -> None:
@@ -513,6 +537,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The console script."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # of models that are here
     sys.exit(run(sys.argv[1:]))
 
 
