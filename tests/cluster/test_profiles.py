@@ -61,6 +61,7 @@ def test_the_large_models_know_no_motion_and_take_the_papers_numbers():
     assert (profile.search.max_candidates, profile.search.min_score) == (400, 0.2)
     assert profile.index.recipe.min_aspect == 0.9
     assert profile.render["adapters_in"] == "both"
+    assert profile.render["late"]["below"] == 0
     assert profile.planner["style"] == "full"
     assert profile.judge is None
 
