@@ -26,8 +26,9 @@ from pipelines.regions import Condition
 class LateStrengths:
     """How strongly priors act in the last steps, as a share of how strongly they act before.
 
-    The last steps draw details. What a motion prior has to say is said by then, and what it knows
-    of details are those of the people in its clips. Nothing of this is in the paper.
+    The last steps draw details. What a motion prior knows of those are the people in its clips;
+    without it, though, a figure goes back to motions that the base model knows. Nothing of this is
+    in the paper.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
