@@ -85,7 +85,9 @@ def _pooled(works: Any, worker: type, pool: Pool, **words: Any) -> Any:
 def _connected(workers: Workers) -> Iterator[Any]:
     """The ``ray`` module with ``ray.data``: the connected Ray, the one that RAY_ADDRESS names, or
     one of our own that ends with the block."""
-    guarded()
+    ours = "RAY_ADDRESS" not in os.environ
+    if ours:  # who runs another says how it authenticates
+        guarded()
     import ray
     import ray.data
 
@@ -93,7 +95,7 @@ def _connected(workers: Workers) -> Iterator[Any]:
         yield ray
         return
     words: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if "RAY_ADDRESS" not in os.environ:
+    if ours:
         words |= _own_ray(workers)
     with warnings.catch_warnings():
         # Ray's own processes are forked and then replaced, which harms no open database.

@@ -72,12 +72,12 @@ def _studio_options(command: Any) -> None:
         metavar="NAME",
         help="miniature, cogvideox-2b, cogvideox-5b, or a YAML file",
     )
+    _work_dir_option(command, "keeps what is made, and where a killed command goes on")
+
+
+def _work_dir_option(command: Any, what: str) -> None:
     command.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path(".dreamrunner"),
-        metavar="FOLDER",
-        help="keeps what is made, and where a killed command goes on",
+        "--work-dir", type=Path, default=Path(".dreamrunner"), metavar="FOLDER", help=what
     )
 
 
@@ -474,13 +474,7 @@ def _add_key(commands: Any) -> None:
         metavar="URL",
         help="PostgreSQL's, as in serve (default: the work folder's own)",
     )
-    key.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path(".dreamrunner"),
-        metavar="FOLDER",
-        help="of the server",
-    )
+    _work_dir_option(key, "of the server")
 
 
 def _add_doctor(commands: Any) -> None:

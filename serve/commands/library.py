@@ -17,7 +17,7 @@ from cluster.studio import Corpus, Studio
 from cluster.workdir import WorkDir
 from retrieval_index.records import IndexReport, SearchResult
 from serve.commands import standing_library
-from serve.commands.standing_library import say_report
+from serve.commands.standing_library import tell_report
 from serve.display import Display, table
 from serve.errors import InputError
 from serve.story_input import check_work_dir
@@ -56,11 +56,7 @@ def build(
     with work.locked(), Display(console, todo) as display:
         folder = Bench(work, profile.resources, display).make(steps)[-1]
     report = IndexReport.model_validate_json((folder / INDEX_REPORT).read_bytes())
-    if as_json:
-        sys.stdout.write(report.model_dump_json(indent=1) + "\n")
-        return 0
-    say_report(f"Clip library {folder}", report)
-    return 0
+    return tell_report(f"Clip library {folder}", report, as_json)
 
 
 def search(

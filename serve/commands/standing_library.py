@@ -109,18 +109,19 @@ def _resized(pool: Pool, count: int) -> Pool:
 
 
 def _tell(report: IndexReport, as_json: bool) -> int:
+    return tell_report(f"Library {report.uri}", report, as_json)
+
+
+def tell_report(name: str, report: IndexReport, as_json: bool) -> int:
+    """A report for programs, or for people below a name that may be longer than its table is wide;
+    the exit code."""
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=1) + "\n")
-    else:
-        say_report(f"Library {report.uri}", report)
-    return 0
-
-
-def say_report(name: str, report: IndexReport) -> None:
-    """A report for people, below a name that may be longer than its table is wide."""
+        return 0
     console = Console()
     console.print(name, markup=False, highlight=False, soft_wrap=True)
     console.print(table("", ("", "count"), rows_of(report)))
+    return 0
 
 
 def rows_of(report: IndexReport) -> list[tuple[str, str]]:
