@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="model folder (default: the shipped one)")
     parser.add_argument("--state", type=Path, help="resumable state (default: .train/NAME)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=25.0, help="stop and save after this")
+    parser.add_argument("--minutes", type=float, default=24.0, help="stop and save after this")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--pause", action="store_true", help="to be continued: do not anneal")
     parser.add_argument("--tiny", action="store_true", help="seconds-long dry run on a CPU")

@@ -185,7 +185,7 @@ class Guide:
         if self._matcher is None:
             return []
         # A word that breaks off may be part of a longer token: it is left to the model.
-        text = re.sub(r"\s?\w+$", "", self._matcher.find_jump_forward_string())
+        text = re.sub(r"\s?\w+$", "", self._coming())
         accepted: list[int] = []
         if (last, text) not in self._known:
             self._known[last, text] = self._settled(last, text) if text else []
@@ -194,6 +194,14 @@ class Guide:
                 break
             accepted.append(token)
         return accepted
+
+    def _coming(self) -> str:
+        """The text that must come next; of one that begins or ends within a letter, nothing."""
+        assert self._matcher is not None
+        try:
+            return str(self._matcher.find_jump_forward_string())
+        except UnicodeDecodeError:
+            return ""
 
     def _settled(self, last: int | None, text: str) -> list[int]:
         """The tokens of ``text`` after ``last`` that stay the same whatever follows."""

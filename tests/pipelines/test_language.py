@@ -101,6 +101,21 @@ def test_special_tokens_in_a_text_are_only_text(engine: TransformersEngine) -> N
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("names", [["Ça", "Éa"], ["Ça", "Ça va"]])
+@pytest.mark.parametrize("seed", range(4))
+def test_names_whose_letters_are_several_tokens(
+    engine: TransformersEngine, names: list[str], seed: int
+) -> None:
+    schema: Schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "enum": names}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    answer = engine.complete(ASK, schema, max_tokens=40, seed=seed, temperature=1.0)
+    assert json.loads(answer)["name"] in names
+
+
 def test_forced_tokens_are_those_the_tokenizer_would_write() -> None:
     pairs = draw_dialogues(0, 60)
     tokenizer = train_tokenizer([prompt + answer for prompt, answer in pairs], 900)
