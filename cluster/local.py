@@ -48,11 +48,12 @@ class LocalRay:
 
     def __init__(self, work: WorkDir, machine: Machine) -> None:
         """Raises `RayStartError` where Ray was imported before: it reads this environment once a
-        process, and its token stays the same from one start to the next."""
+        process, and its token stays the same from one start to the next. A Ray that
+        ``RAY_ADDRESS`` names keeps its own way of authenticating."""
         self._work = work
         self._machine = machine
         self._ray: Any = None
-        if not guarded():
+        if ADDRESS not in os.environ and not guarded():
             raise RayStartError("Ray was imported here before it was told to ask for a token")
         os.environ.update({**_ENVIRONMENT, MARK: str(work.root.resolve())})
 

@@ -15,11 +15,12 @@ import argparse
 
 from benchmarks.full_size import CUDA, SIZES, new_backbone
 from benchmarks.gpu_report import Report
+from benchmarks.scene_full.adapters import adapter_times, adding
 from benchmarks.scene_full.decoding import Decoding
 from benchmarks.scene_full.overlap import overlap
 from benchmarks.scene_full.replicas import replica, replicas
 from benchmarks.scene_full.scenes import Scenes
-from benchmarks.scene_full.steps import Steps, adapter_times, compiled_step
+from benchmarks.scene_full.steps import Steps, compiled_step
 from pipelines.backbone import Backbone
 
 PARTS = ["adapters", "step", "vae", "scene", "split", "replicas"]
@@ -41,6 +42,7 @@ def one_gpu(report: Report, args: argparse.Namespace) -> None:
     report.add("transformer", parameters=num_parameters)
     if "adapters" in args.parts:
         report.attempt("adapters", lambda: adapter_times(backbone))
+        report.attempt_all("adapters: adding", lambda: adding(backbone))
     if "step" in args.parts:
         Steps(report, backbone, args.repeats).run()
     if "vae" in args.parts:

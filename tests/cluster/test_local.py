@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.local import LocalRay
+from cluster.resources import Machine
+from cluster.workdir import WorkDir
+
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -33,3 +37,14 @@ def test_it_starts_though_ray_was_imported_before(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_named_ray_keeps_its_own_way_of_authenticating(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", os.environ | {"RAY_ADDRESS": "127.0.0.1:6379"})
+    LocalRay(WorkDir(tmp_path), Machine())
+    assert "RAY_AUTH_MODE" not in os.environ
+    assert "RAY_AUTH_TOKEN" not in os.environ
