@@ -31,8 +31,12 @@ class PriorOptions:
     """Steps between looks at the held-out loss."""
     num_evaluations: int = 8
     """Fixed timesteps, spread evenly, at which the held-out loss is measured."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights stay: those of the lowest held-out loss so far, or those of the last step.
+    Measured on one or two clips, that loss tells a good step from a bad one only roughly; what is
+    learned while a rate falls to 0 is worth more."""
     patience: int = 6
-    """Looks without a better held-out loss before training stops."""
+    """Looks without a better held-out loss before training stops; with the last kept, it never."""
     min_gain: float = 0.0
     """Share of the base model's held-out loss that a usable adapter takes off, at least."""
     checkpoint_every: int = 50

@@ -32,9 +32,9 @@ class Fit:
     stale: int = 0
     """Looks since the best."""
 
-    def consider(self, loss: float, pairs: Mapping[str, Pair]) -> None:
-        """Keep these weights if they are the best so far."""
-        if loss < self.best_loss:
+    def consider(self, loss: float, pairs: Mapping[str, Pair], keep: str = "best") -> None:
+        """Keep these weights if they are the best so far, or whatever they are."""
+        if keep == "last" or loss < self.best_loss:
             self.best_loss, self.best_step, self.stale = loss, self.step, 0
             self.best = snapshot(pairs)
         else:
@@ -104,7 +104,7 @@ class Course:
         if state.step % options.evaluate_every == 0 or state.step == options.num_steps:
             paths = paths_of(self.trainee.prior, learn=False)
             levels = self.evaluate(paths, lambda *_: report(), (0, 0))
-            state.consider(self.balance.mean(levels), self.trainee.prior)
+            state.consider(self.balance.mean(levels), self.trainee.prior, options.keep)
 
     @property
     def is_due(self) -> bool:

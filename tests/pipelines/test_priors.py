@@ -489,6 +489,21 @@ def test_an_adapter_hardly_better_than_the_base_is_flagged(tiny_backbone, monkey
     assert (report.best_step, report.usable) == (3, False)
 
 
+def test_the_last_weights_are_kept_where_that_is_asked_for(tiny_backbone, monkeypatch):
+    held_out_losses(monkeypatch, 1.0, 0.8, 0.9, 0.95, 0.9)
+    options = dataclasses.replace(QUICK, num_steps=12, patience=1, keep="last")
+    report = train_motion_prior(tiny_backbone, CLIPS, "walking", options=options).report
+    assert (report.steps, report.best_step, report.usable) == (12, 12, True)
+    assert report.gain == pytest.approx(0.1)
+
+
+def test_last_weights_that_are_worse_than_the_base_are_flagged(tiny_backbone, monkeypatch):
+    held_out_losses(monkeypatch, 1.0, 0.8, 1.1)
+    options = dataclasses.replace(QUICK, num_steps=6, keep="last")
+    report = train_motion_prior(tiny_backbone, CLIPS, "walking", options=options).report
+    assert (report.best_step, report.usable) == (6, False)
+
+
 def test_training_stops_early_and_keeps_the_best(tiny_backbone, monkeypatch):
     held_out_losses(monkeypatch, 1.0, 0.9, 0.8, 0.85, 0.81)
     options = dataclasses.replace(QUICK, num_steps=30, patience=2)
