@@ -64,13 +64,13 @@ def run(
                 "planner": planner,
             }
         )
-        secret = _first_key(work) if auth else None
         ray = LocalRay(work, profile.resources.machine)
         os.environ.update(RAY_ENVIRONMENT)
         try:
             ray.start()
             with closing(Pulse.of(work)):
                 _deploy(application, host, port)
+                secret = _first_key(work) if auth else None
                 _say(host, port, secret, _metrics_port(), as_json=as_json)
                 _until_told()
                 _withdraw()
