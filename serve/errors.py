@@ -18,11 +18,16 @@ class InputError(ValueError):
     """Something that was given to a command cannot be used; the message is one line."""
 
 
+class UnavailableError(RuntimeError):
+    """Something that a command needs cannot be had now; the message is one line."""
+
+
 EXIT_CODES: dict[type[BaseException], int] = {
     InputError: BAD_INPUT,
     ProfileError: BAD_INPUT,
     CastError: BAD_INPUT,
     PlanSyntaxError: BAD_INPUT,
+    UnavailableError: FAILED,
     MissingError: FAILED,
     BusyError: FAILED,
     StepError: FAILED,

@@ -6,20 +6,22 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
-from cluster.ledger import Key, Ledger
+from cluster.ledger import Key, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
 from cluster.profiles import first_fault, load_profile
 from cluster.workdir import WorkDir
 from serve.app_args import APP, AppArgs
 from serve.config import serve_config
-from serve.errors import InputError
+from serve.errors import InputError, UnavailableError
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir
 
@@ -150,19 +152,24 @@ def _is_loopback(host: str) -> bool:
 
 def _first_key(work: WorkDir) -> str | None:
     """The secret of a first key, where there is none yet."""
-    ledger = open_ledger(None, work)
-    try:
+    with opened_ledger(None, work) as ledger:
         every_key = ledger.keys()
         if any(not key.revoked for key in every_key):
             return None
         return ledger.add_key("first")[1]
-    finally:
-        ledger.close()
 
 
-def open_ledger(url: str | None, work: WorkDir) -> Ledger:
-    """The ledger at a URL, or the one in a work folder."""
-    return Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")
+@contextmanager
+def opened_ledger(url: str | None, work: WorkDir) -> Iterator[Ledger]:
+    """The ledger at a URL, or the one in a work folder. Raises `InputError` where none can be,
+    `UnavailableError` where it cannot be reached."""
+    try:
+        with closing(Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")) as ledger:
+            yield ledger
+    except LedgerUrlError as error:
+        raise InputError(str(error)) from error
+    except DBAPIError as error:
+        raise UnavailableError(f"the ledger cannot be reached: {error.orig}") from error
 
 
 def keys(
@@ -178,8 +185,7 @@ def keys(
 ) -> int:
     """Add, list or revoke keys."""
     check_work_dir(work_dir)
-    ledger = open_ledger(ledger_url, WorkDir(work_dir))
-    try:
+    with opened_ledger(ledger_url, WorkDir(work_dir)) as ledger:
         if action == "list":
             every_key = ledger.keys()
             _tell([_row(key) for key in every_key], as_json=as_json)
@@ -191,19 +197,18 @@ def keys(
             )
             _tell([{**_row(key), "secret": secret}], as_json=as_json)
         else:
-            _revoke(ledger, name)
-    finally:
-        ledger.close()
+            _tell(_revoke(ledger, name), as_json=as_json)
     return 0
 
 
-def _revoke(ledger: Ledger, name: str) -> None:
+def _revoke(ledger: Ledger, name: str) -> list[dict[str, Any]]:
     every_key = ledger.keys()
     known = [key for key in every_key if name in (key.id, key.name) and not key.revoked]
     if not known:
         raise InputError(f"no key {name!r} that could be revoked")
     for key in known:
         ledger.revoke_key(key.id)
+    return [{**_row(key), "revoked": True} for key in known]
 
 
 def _row(key: Key) -> dict[str, Any]:

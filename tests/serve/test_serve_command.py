@@ -43,11 +43,8 @@ def serve(call, studio: Path) -> Callable[[], tuple[int, str, str]]:
 
 
 def keys() -> list[Key]:
-    ledger = serving.open_ledger(None, WorkDir(Path("work")))
-    try:
+    with serving.opened_ledger(None, WorkDir(Path("work"))) as ledger:
         return ledger.keys()
-    finally:
-        ledger.close()
 
 
 def test_a_first_key_is_made_when_it_is_shown(serve, monkeypatch):
