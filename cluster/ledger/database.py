@@ -23,8 +23,6 @@ _READ_ONLY = "25006"
 """PostgreSQL's word of a primary that has become a standby."""
 _MAKING = 0x64726C64
 """PostgreSQL's lock under which tables are made."""
-
-
 _EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 
 

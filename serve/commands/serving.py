@@ -17,11 +17,13 @@ from sqlalchemy.exc import DBAPIError
 
 from cluster.ledger import Key, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
+from cluster.locate import open_studio
 from cluster.profiles import first_fault, load_profile
 from cluster.workdir import WorkDir
 from serve.app_args import APP, AppArgs
 from serve.config import serve_config
 from serve.errors import InputError, UnavailableError
+from serve.premises import Site
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir
 
@@ -55,17 +57,18 @@ def run(
     profile = load_profile(profile_name)
     check_work_dir(work_dir)
     work = WorkDir(work_dir)
+    application = AppArgs.model_validate(
+        {
+            "profile": profile_name,
+            "work_dir": str(work.root.resolve()),
+            "auth": auth,
+            "gateways": gateways,
+            "planner": planner,
+        }
+    )
+    open_studio(Site(application).profile, work)  # what is missing is told before Ray starts
     with work.locked():
         end_leftovers(work)
-        application = AppArgs.model_validate(
-            {
-                "profile": profile_name,
-                "work_dir": str(work.root.resolve()),
-                "auth": auth,
-                "gateways": gateways,
-                "planner": planner,
-            }
-        )
         ray = LocalRay(work, profile.resources.machine)
         os.environ.update(RAY_ENVIRONMENT)
         try:
@@ -95,14 +98,20 @@ def config(*, as_json: bool, host: str, port: int, **args: Any) -> int:
 
 
 def _deploy(application: AppArgs, host: str, port: int) -> None:
+    """Raises `UnavailableError` when Serve gives it up."""
     from ray import serve
 
     from serve.app import build
 
-    logs = {"logs_dir": str(WorkDir(Path(application.work_dir)).logs / "serve")}
+    folder = WorkDir(Path(application.work_dir)).logs / "serve"
+    logs = {"logs_dir": str(folder)}
     http = {"host": host, "port": port, "request_timeout_s": None}
-    serve.start(http_options=http, logging_config=logs)
-    serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
+    try:
+        serve.start(http_options=http, logging_config=logs)
+        serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
+    except RuntimeError as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnavailableError(f"{first} (more in {folder})") from error
 
 
 def _withdraw() -> None:
