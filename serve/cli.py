@@ -175,7 +175,7 @@ def _add_film(commands: Any) -> None:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="use this plan; nothing is planned",
+        help="use this plan, and its characters unless others are named; nothing is planned",
     )
     _no_priors_option(film)
     _picture_options(film)
