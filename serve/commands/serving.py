@@ -22,7 +22,7 @@ from cluster.profiles import first_fault, load_profile
 from cluster.workdir import WorkDir
 from serve.app_args import APP, AppArgs
 from serve.config import serve_config
-from serve.errors import InputError, UnavailableError
+from serve.errors import InputError, UnavailableError, first_line
 from serve.premises import Site
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir
@@ -110,8 +110,7 @@ def _deploy(application: AppArgs, host: str, port: int) -> None:
         serve.start(http_options=http, logging_config=logs)
         serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
     except RuntimeError as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnavailableError(f"{first} (more in {folder})") from error
+        raise UnavailableError(f"{first_line(error)} (more in {folder})") from error
 
 
 def _withdraw() -> None:

@@ -19,7 +19,7 @@ from retrieval_index.options import IndexOptions, LibraryModels, Pool, Workers
 from retrieval_index.records import IndexReport, SearchResult
 from serve.build_display import BuildDisplay
 from serve.display import table
-from serve.errors import InputError, UnavailableError
+from serve.errors import InputError, UnavailableError, first_line
 
 STAGES = ("read", "track", "embed")
 
@@ -79,8 +79,7 @@ def _said_well() -> Iterator[None]:
     try:
         yield
     except (LibraryBusyError, LibraryUnreachableError) as error:
-        told = str(getattr(error, "cause", error))  # Ray's own words have the traceback too
-        raise UnavailableError(told.splitlines()[0]) from error
+        raise UnavailableError(first_line(error)) from error
     except ValueError as error:
         raise InputError(str(error)) from error
 

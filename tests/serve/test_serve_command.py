@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import ray.serve
 import yaml
+from ray.exceptions import RayTaskError
 
 from cluster.ledger import Key
 from cluster.local import RayStartError
@@ -80,9 +81,23 @@ def test_missing_models_are_told_before_ray_starts(call, studio, planner, models
     assert f"{missing} is not on this machine; `dreamrunner doctor`" in err
 
 
-def test_an_application_that_cannot_be_deployed_is_told_in_one_line(serve, monkeypatch):
+def of_an_actor() -> RuntimeError:
+    """An error as Ray brings it: what it says of itself is a traceback."""
+    cause = RuntimeError("Deploying application dreamrunner failed: no")
+    error: RuntimeError = RayTaskError("ready", "Traceback:\n  x", cause).as_instanceof_cause()
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Deploying application dreamrunner failed: no\nTraceback:\n  x\n"),
+        of_an_actor(),
+    ],
+)
+def test_an_application_that_cannot_be_deployed_is_told_in_one_line(serve, monkeypatch, error):
     def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("Deploying application dreamrunner failed: no\nTraceback:\n  x\n")
+        raise error
 
     monkeypatch.setattr(ray.serve, "run", fails)
     code, out, err = serve()
