@@ -98,7 +98,9 @@ class FairPlaces:
     """A number of places, given to keys by weight."""
 
     def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._places = _checked(places)
+        if places < 0:
+            raise ValueError(f"{places} places; expected 0 or more")
+        self._places = places
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
         self._virtual_s = 0.0
@@ -108,17 +110,12 @@ class FairPlaces:
 
     @property
     def num_held(self) -> int:
-        """Places in use; for a while more than there are, after a `resize`."""
+        """Places in use."""
         return self._num_held
 
     @property
     def num_waiting(self) -> int:
         return sum(len(account.waiters) for account in self._accounts.values())
-
-    def resize(self, places: int) -> None:
-        """Have more places, or fewer as they are given back."""
-        self._places = _checked(places)
-        self._give()
 
     @asynccontextmanager
     async def place(self, tenant: Tenant) -> AsyncIterator[None]:
@@ -199,9 +196,3 @@ class FairPlaces:
 
 def _mean(mean_s: float, used_s: float) -> float:
     return mean_s + _NEWEST * (used_s - mean_s)
-
-
-def _checked(places: int) -> int:
-    if places < 0:
-        raise ValueError(f"{places} places; expected 0 or more")
-    return places

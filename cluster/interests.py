@@ -17,10 +17,6 @@ class Interests:
         """Who waits for a step, the first first."""
         return tuple(self._films.get(step, ()))
 
-    def steps(self, film: str) -> tuple[str, ...]:
-        """What a film has started, in order."""
-        return tuple(self._steps.get(film, ()))
-
     def drop(self, film: str) -> tuple[str, ...]:
         """The film waits no more; the steps that nobody else waits for."""
         orphans = []

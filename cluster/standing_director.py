@@ -24,6 +24,7 @@ from cluster.profiles import Profile
 from cluster.reader import Reader
 from cluster.steps import Step, StepError
 from cluster.story_progress import StoryProgress
+from pipelines.plan import StoryPlan
 from pipelines.progress import Cancelled
 
 log = logging.getLogger("dreamrunner.director")
@@ -141,9 +142,13 @@ class StandingDirector:
             if name in self._ended:
                 continue  # it ended between that look and this line
             story = self._stories.get(name) or self._begin(entry)
-            if entry.state == "cancelling" and not story.stopping:
+            if story.stopping:
+                continue
+            if entry.state == "cancelling":
                 story.stopping = True
                 self._soon(self._stop_story(name, story))
+            elif story.task.done():
+                self._begin_again(entry, story)
         free = self._options.max_stories - len(self._stories)
         if free > 0:
             for entry in await asyncio.to_thread(self._ledger.take, free):
@@ -173,6 +178,13 @@ class StandingDirector:
         self._stories[name] = _Running(entry, task)
         return self._stories[name]
 
+    def _begin_again(self, entry: StoryEntry, story: _Running) -> None:
+        """Nobody watches it any more: its end could not be told."""
+        error = None if story.task.cancelled() else story.task.exception()
+        log.error("nobody watches story %s; it is begun again", entry.id, exc_info=error)
+        del self._stories[flow_name(entry)]
+        self._begin(entry)
+
     async def _stop_story(self, name: str, story: _Running) -> None:
         """Stop it, wherever it is: a flow that waits for what others need too goes on waiting,
         so nobody waits for the flow."""
@@ -197,13 +209,11 @@ class StandingDirector:
             film = await durable.film(story.order, name)
             await self._end(story, "finished", film=film)
         except StepError as error:
-            await durable.let_go(name, self._in_line)  # once it is told, nothing of it begins
-            await self._end(story, "failed", error=str(error).splitlines()[0])
+            await self._end(story, "failed", error=_first_line(error))
         except Exception as error:
             log.debug("story %s ends oddly", entry.id, exc_info=error)
             await self._end_oddly(story, error)
         if not story.stopping:
-            await durable.let_go(name, self._in_line)
             self._close(name)
 
     async def _end_oddly(self, story: _Running, error: Exception) -> None:
@@ -212,7 +222,7 @@ class StandingDirector:
         if isinstance(error, Cancelled):
             told = "its flow was stopped, and not by its owner"
         elif isinstance(error, ValueError):
-            told = str(error).splitlines()[0]
+            told = _first_line(error)
         else:
             log.exception("story %s failed in the flow itself", story.entry.id)
         await durable.cancel(flow_name(story.entry))
@@ -251,6 +261,8 @@ class StandingDirector:
     async def _end(
         self, story: _Running, state: State, *, film: Artifact | None = None, error: str = ""
     ) -> None:
+        # Once the end is told, nothing of it begins.
+        await durable.let_go(flow_name(story.entry), self._in_line)
         await self._show_plan(story)
         if state == "finished" and story.progress is not None:
             story.progress.finish()
@@ -260,17 +272,25 @@ class StandingDirector:
             log.info("story %s %s%s", story.entry.id, state, f": {error}" if error else "")
 
     async def _show_plan(self, story: _Running) -> None:
-        """Show the plan as soon as there is one, however it came to be there."""
+        """Show the plan as soon as there is one, however it came to be there. A story is filmed
+        and ends without that too."""
         if story.order is None or story.plan_shown or story.entry.plan_given:
             return
-        plan = story.order.plan
-        for step in story.order.planning():
+        try:
+            plan = self._plan_of(story.order)
+            if plan is not None and story.progress is not None:
+                story.plan_shown = True
+                story.progress.know_plan(plan)
+                await self._books.show_plan(story.entry, plan)
+        except Exception:
+            log.exception("the plan of story %s cannot be shown", story.entry.id)
+
+    def _plan_of(self, order: Order) -> StoryPlan | None:
+        plan = order.plan
+        for step in order.planning():
             if self._store.has(step.artifact):
                 plan = self._reader.read_plan(step.artifact)
-        if plan is not None and story.progress is not None:
-            story.plan_shown = True
-            story.progress.know_plan(plan)
-            await self._books.show_plan(story.entry, plan)
+        return plan
 
     # Steps
 
@@ -322,6 +342,11 @@ class StandingDirector:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _first_line(error: Exception) -> str:
+    """What it says, or its name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def precedence(entry: StoryEntry) -> int:

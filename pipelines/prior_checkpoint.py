@@ -43,11 +43,14 @@ class Checkpoint:
         save_tensors(self.path, tensors, {"training": json.dumps(words)})
 
     def load(self, courses: Sequence[Course]) -> None:
-        """Put the state back, if there is one and it is not another training's."""
+        """Put the state back, if there is one that can be read and is not another training's."""
         if not self.path.exists():
             return
-        tensors, metadata = load_tensors(self.path)
-        words = json.loads(metadata["training"])
+        try:
+            tensors, metadata = load_tensors(self.path)
+            words = json.loads(metadata["training"])
+        except ValueError:  # the disk failed: as if it had never been there
+            return
         if words["fingerprint"] != self.fingerprint:
             return
         for k, (course, numbers) in enumerate(zip(courses, words["courses"], strict=True)):

@@ -62,6 +62,7 @@ def _findings(works: Any, options: IndexOptions, uri: str) -> Iterator[pa.Table]
     found = _pooled(tracked, EmbedWorker, workers.embed, options=options)
     found.context.enable_progress_bars = False
     found.context.print_on_execution_start = False
+    found.context.raise_original_map_exception = True  # else its class is lost on the way
     yield from found.iter_batches(
         batch_size=workers.rows_per_commit, batch_format="pyarrow", prefetch_batches=1
     )
@@ -121,10 +122,11 @@ def _own_ray(workers: Workers) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Data tells of its plan on the terminal; the caller has its own progress."""
+    """Ray Data tells of its plan on the terminal, and of every error that it raises; the caller has
+    its own progress, and the errors."""
     logger = logging.getLogger("ray.data")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

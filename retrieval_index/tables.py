@@ -88,10 +88,6 @@ class Library:
         found = {value.as_py() for part in self._column(name, column) for value in part}
         return sorted(filter(stray, found))
 
-    def video_ids(self) -> KeySet:
-        """Content ids of the videos that are indexed."""
-        return KeySet.of(self._column("videos", "id"))
-
     def row_keys(self) -> KeySet:
         """Of the manifest rows that a build need not look at again: indexed, or dead letters."""
         return KeySet.of([*self._column("videos", "row_key"), *self._column("dead_letters", "id")])

@@ -47,10 +47,13 @@ class Backstage:
         """Store an image that was checked under its SHA-256, and say which that is."""
         digest = hashlib.sha256(content).hexdigest()
         place = self.images / digest
-        if not place.exists():
+        if not (place.is_file() and place.read_bytes() == content):
             self.images.mkdir(parents=True, exist_ok=True)
             aside = self.images / f".{digest}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-            aside.write_bytes(content)
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             aside.replace(place)
         return digest
 

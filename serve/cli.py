@@ -175,7 +175,7 @@ def _add_film(commands: Any) -> None:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="use this plan; nothing is planned",
+        help="use this plan, and its characters unless others are named; nothing is planned",
     )
     _no_priors_option(film)
     _picture_options(film)
@@ -452,7 +452,9 @@ def _add_key(commands: Any) -> None:
     )
     key.add_argument("action", choices=("add", "list", "revoke"))
     key.add_argument("name", nargs="?", default=None, help="of a key; to revoke, its id does too")
-    key.add_argument("--weight", type=float, default=1.0, help="share among keys that wait")
+    key.add_argument(
+        "--weight", type=_above_zero, default=1.0, metavar="W", help="share among keys that wait"
+    )
     key.add_argument(
         "--max-waiting",
         type=_between(1, 10_000_000),
@@ -462,7 +464,7 @@ def _add_key(commands: Any) -> None:
     )
     key.add_argument(
         "--max-gpu-s-a-day",
-        type=float,
+        type=_above_zero,
         default=None,
         metavar="S",
         help="GPU seconds of this key a day (default: no limit)",
@@ -493,6 +495,16 @@ def _names(text: str) -> list[str]:
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} is not names with commas between")
     return names
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

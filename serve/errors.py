@@ -18,11 +18,16 @@ class InputError(ValueError):
     """Something that was given to a command cannot be used; the message is one line."""
 
 
+class UnavailableError(RuntimeError):
+    """Something that a command needs cannot be had now; the message is one line."""
+
+
 EXIT_CODES: dict[type[BaseException], int] = {
     InputError: BAD_INPUT,
     ProfileError: BAD_INPUT,
     CastError: BAD_INPUT,
     PlanSyntaxError: BAD_INPUT,
+    UnavailableError: FAILED,
     MissingError: FAILED,
     BusyError: FAILED,
     StepError: FAILED,
@@ -36,6 +41,13 @@ EXIT_CODES: dict[type[BaseException], int] = {
 def exit_code(error: BaseException) -> int:
     """The exit code for an error of `EXIT_CODES`."""
     return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its name. One that Ray brings from a worker says a traceback:
+    what its cause says."""
+    cause = getattr(error, "cause", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
 
 
 def ended(

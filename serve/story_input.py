@@ -21,12 +21,18 @@ MAX_PLAN_BYTES = 4 << 20
 
 
 def read_story(
-    topic: str, characters: Sequence[str], num_scenes: int, seed: int, profile: Profile
+    topic: str,
+    characters: Sequence[str],
+    num_scenes: int,
+    seed: int,
+    profile: Profile,
+    planned: Sequence[Character] = (),
 ) -> Story:
-    """The story of a command's arguments. Reads and checks every reference image."""
+    """The story of a command's arguments; ``planned`` are its characters, where a plan names
+    them. Reads and checks every reference image."""
     if not topic.strip():
         raise InputError("the topic is empty; say in a few words what the film is about")
-    chosen = choose_characters(topic, characters, profile)
+    chosen = tuple(planned) or choose_characters(topic, characters, profile)
     for character in chosen:
         check_images(character)
     try:
@@ -41,6 +47,21 @@ def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tu
     if wanted:
         return tuple(_character(text, cast) for text in wanted)
     return _unasked(topic, cast, profile.defaults)
+
+
+def planned_characters(plan: StoryPlan, path: Path, profile: Profile) -> tuple[Character, ...]:
+    """Whom a plan file names: those of the cast, and others, of whom only their names are known."""
+    if not plan.characters:
+        raise InputError(f"plan {path} names nobody; say who with --character")
+    cast = read_cast(Path(profile.cast)) if profile.cast else {}
+    found = []
+    for place, name in enumerate(plan.characters):
+        try:
+            new = Character(name=name, phrase=name)
+        except ValidationError as error:
+            raise InputError(f"plan {path}: characters.{place}: {first_fault(error)}") from error
+        found.append(cast.get(new.id, new))
+    return tuple(found)
 
 
 def _unasked(topic: str, cast: dict[str, Character], defaults: Defaults) -> tuple[Character, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from cluster.ledger.tables import METADATA, VERSION, VERSIONS
 
@@ -23,6 +23,7 @@ _READ_ONLY = "25006"
 """PostgreSQL's word of a primary that has become a standby."""
 _MAKING = 0x64726C64
 """PostgreSQL's lock under which tables are made."""
+_EXPECTED = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
 
 
 class LedgerUrlError(ValueError):
@@ -33,7 +34,10 @@ class Database:
     """Where the ledger is kept. Open it in the process that uses it."""
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
+        try:
+            parsed = make_url(url)
+        except (ArgumentError, ValueError) as error:
+            raise LedgerUrlError(f"the ledger's URL cannot be read; {_EXPECTED}") from error
         self._turns = _turns_file(parsed)
         self._engine = _open(parsed)
         autocommit = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -87,22 +91,26 @@ def _turns_file(url: URL) -> Path | None:
     if backend == "postgresql":
         return None
     if backend != "sqlite" or not url.database or url.database == ":memory:":
-        raise LedgerUrlError(
-            f"ledger {url.render_as_string()!r}: expected sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/NAME"
-        )
+        raise _no_ledger(url)
     path = Path(url.database)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f"{path.name}-turn")
 
 
+def _no_ledger(url: URL) -> LedgerUrlError:
+    return LedgerUrlError(f"ledger {url.render_as_string()!r}: {_EXPECTED}")
+
+
 def _open(url: URL) -> Engine:
+    is_server = url.get_backend_name() == "postgresql"
     more = MAX_CONNECTIONS - POOL_SIZE
-    if url.get_backend_name() == "postgresql":
-        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=more, pool_pre_ping=True)
+    try:
+        engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=more, pool_pre_ping=is_server)
+    except (ArgumentError, ImportError) as error:  # an unknown driver, or one that is not here
+        raise _no_ledger(url) from error
+    if is_server:
         event.listen(engine, "handle_error", tell_of_standby)
         return engine
-    engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=more)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -240,6 +240,10 @@ class Ledger:
     ) -> Key:
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"key {name!r}: weight {weight}; expected more than 0")
+        if max_gpu_s_a_day is not None and not (
+            math.isfinite(max_gpu_s_a_day) and max_gpu_s_a_day > 0
+        ):
+            raise ValueError(f"key {name!r}: {max_gpu_s_a_day} GPU seconds; expected more than 0")
         now = self._clock()
         return Key(
             id=self._ids.new("key", now),

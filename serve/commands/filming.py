@@ -20,9 +20,17 @@ from cluster.outlook import look_ahead
 from cluster.profiles import Profile, load_profile
 from cluster.reader import FILM, RECORD_OF_FILM, SHEET
 from cluster.workdir import WorkDir
+from pipelines.plan import Character
 from serve.display import Display, minutes, table
 from serve.errors import InputError
-from serve.story_input import check_work_dir, check_writable, read_plan, read_story, read_wishes
+from serve.story_input import (
+    check_work_dir,
+    check_writable,
+    planned_characters,
+    read_plan,
+    read_story,
+    read_wishes,
+)
 
 
 def film(
@@ -41,6 +49,10 @@ def film(
     use_regions: bool = True,
 ) -> int:
     """Make the film and its contact sheet and record beside it."""
+    if plan_file is not None and not (num_scenes is None and wishes is None):
+        raise InputError(
+            "--scenes and --motion are for the planner; with --plan nothing is planned"
+        )
     profile = load_profile(profile_name)
     outputs = outputs_of(output)
     for path in outputs.values():
@@ -107,7 +119,10 @@ def _order(
     use_regions: bool,
 ) -> Order:
     given = read_plan(plan_file) if plan_file else None
-    story = read_story(topic, characters, num_scenes, seed, profile)
+    planned: Sequence[Character] = ()
+    if given and plan_file and not characters:
+        planned = planned_characters(given, plan_file, profile)
+    story = read_story(topic, characters, num_scenes, seed, profile, planned)
     wished = read_wishes(wishes, profile)
     return Order(
         topic=story.topic,

@@ -55,7 +55,7 @@ def prior(
         learn: _Learn = _Subject(character, profile)
     else:
         learn = _Motion(str(motion), [whole_clip(path, str(motion)) for path in clips])
-    studio = open_studio(profile, work)
+    studio = open_studio(profile, work, plans=False)
     console = Console(stderr=True)
     kinds = [*(step.kind for step in learn.before(studio)), learn.kind]
     with (

@@ -128,7 +128,7 @@ def _open(
     given = None if manifest is None else Corpus(manifest=_manifest(manifest))
     check_work_dir(work_dir)
     work = WorkDir(work_dir)
-    studio = open_studio(profile, work)
+    studio = open_studio(profile, work, plans=False)
     if given is not None:
         studio = studio.model_copy(update={"corpus": given})
     if studio.corpus is None:

@@ -41,7 +41,7 @@ def render(
     check_work_dir(work_dir)
     work = WorkDir(work_dir)
     chosen = [_prior(name, LocalStore(work.artifacts)) for name in priors]
-    studio = open_studio(profile, work, regions=use_regions)
+    studio = open_studio(profile, work, regions=use_regions, plans=False)
     step = studio.render_scene(number, plan.scenes[number - 1], chosen, seed)
     console = Console(stderr=True)
     with work.locked(), Display(console, estimate_kinds(["scene"], profile)) as display:

@@ -6,20 +6,24 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
-from cluster.ledger import Key, Ledger
+from cluster.ledger import Key, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
+from cluster.locate import open_studio
 from cluster.profiles import first_fault, load_profile
 from cluster.workdir import WorkDir
 from serve.app_args import APP, AppArgs
 from serve.config import serve_config
-from serve.errors import InputError
+from serve.errors import InputError, UnavailableError, first_line
+from serve.premises import Site
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir
 
@@ -53,24 +57,25 @@ def run(
     profile = load_profile(profile_name)
     check_work_dir(work_dir)
     work = WorkDir(work_dir)
+    application = AppArgs.model_validate(
+        {
+            "profile": profile_name,
+            "work_dir": str(work.root.resolve()),
+            "auth": auth,
+            "gateways": gateways,
+            "planner": planner,
+        }
+    )
+    open_studio(Site(application).profile, work)  # what is missing is told before Ray starts
     with work.locked():
         end_leftovers(work)
-        application = AppArgs.model_validate(
-            {
-                "profile": profile_name,
-                "work_dir": str(work.root.resolve()),
-                "auth": auth,
-                "gateways": gateways,
-                "planner": planner,
-            }
-        )
-        secret = _first_key(work) if auth else None
         ray = LocalRay(work, profile.resources.machine)
         os.environ.update(RAY_ENVIRONMENT)
         try:
             ray.start()
             with closing(Pulse.of(work)):
                 _deploy(application, host, port)
+                secret = _first_key(work) if auth else None
                 _say(host, port, secret, _metrics_port(), as_json=as_json)
                 _until_told()
                 _withdraw()
@@ -93,14 +98,19 @@ def config(*, as_json: bool, host: str, port: int, **args: Any) -> int:
 
 
 def _deploy(application: AppArgs, host: str, port: int) -> None:
+    """Raises `UnavailableError` when Serve gives it up."""
     from ray import serve
 
     from serve.app import build
 
-    logs = {"logs_dir": str(WorkDir(Path(application.work_dir)).logs / "serve")}
+    folder = WorkDir(Path(application.work_dir)).logs / "serve"
+    logs = {"logs_dir": str(folder)}
     http = {"host": host, "port": port, "request_timeout_s": None}
-    serve.start(http_options=http, logging_config=logs)
-    serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
+    try:
+        serve.start(http_options=http, logging_config=logs)
+        serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
+    except RuntimeError as error:
+        raise UnavailableError(f"{first_line(error)} (more in {folder})") from error
 
 
 def _withdraw() -> None:
@@ -150,19 +160,24 @@ def _is_loopback(host: str) -> bool:
 
 def _first_key(work: WorkDir) -> str | None:
     """The secret of a first key, where there is none yet."""
-    ledger = open_ledger(None, work)
-    try:
+    with opened_ledger(None, work) as ledger:
         every_key = ledger.keys()
         if any(not key.revoked for key in every_key):
             return None
         return ledger.add_key("first")[1]
-    finally:
-        ledger.close()
 
 
-def open_ledger(url: str | None, work: WorkDir) -> Ledger:
-    """The ledger at a URL, or the one in a work folder."""
-    return Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")
+@contextmanager
+def opened_ledger(url: str | None, work: WorkDir) -> Iterator[Ledger]:
+    """The ledger at a URL, or the one in a work folder. Raises `InputError` where none can be,
+    `UnavailableError` where it cannot be reached."""
+    try:
+        with closing(Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")) as ledger:
+            yield ledger
+    except LedgerUrlError as error:
+        raise InputError(str(error)) from error
+    except DBAPIError as error:
+        raise UnavailableError(f"the ledger cannot be reached: {error.orig}") from error
 
 
 def keys(
@@ -178,8 +193,7 @@ def keys(
 ) -> int:
     """Add, list or revoke keys."""
     check_work_dir(work_dir)
-    ledger = open_ledger(ledger_url, WorkDir(work_dir))
-    try:
+    with opened_ledger(ledger_url, WorkDir(work_dir)) as ledger:
         if action == "list":
             every_key = ledger.keys()
             _tell([_row(key) for key in every_key], as_json=as_json)
@@ -191,19 +205,18 @@ def keys(
             )
             _tell([{**_row(key), "secret": secret}], as_json=as_json)
         else:
-            _revoke(ledger, name)
-    finally:
-        ledger.close()
+            _tell(_revoke(ledger, name), as_json=as_json)
     return 0
 
 
-def _revoke(ledger: Ledger, name: str) -> None:
+def _revoke(ledger: Ledger, name: str) -> list[dict[str, Any]]:
     every_key = ledger.keys()
     known = [key for key in every_key if name in (key.id, key.name) and not key.revoked]
     if not known:
         raise InputError(f"no key {name!r} that could be revoked")
     for key in known:
         ledger.revoke_key(key.id)
+    return [{**_row(key), "revoked": True} for key in known]
 
 
 def _row(key: Key) -> dict[str, Any]:

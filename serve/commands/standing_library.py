@@ -19,7 +19,7 @@ from retrieval_index.options import IndexOptions, LibraryModels, Pool, Workers
 from retrieval_index.records import IndexReport, SearchResult
 from serve.build_display import BuildDisplay
 from serve.display import table
-from serve.errors import InputError
+from serve.errors import InputError, UnavailableError, first_line
 
 STAGES = ("read", "track", "embed")
 
@@ -72,9 +72,14 @@ def search(*, motion: str, profile_name: str, work_dir: Path, index: str) -> Sea
 
 @contextmanager
 def _said_well() -> Iterator[None]:
-    """What a build refuses is bad input."""
+    """What a build refuses is bad input; a library that cannot be had now is none."""
+    from retrieval_index.lease import LibraryBusyError
+    from retrieval_index.stages import LibraryUnreachableError
+
     try:
         yield
+    except (LibraryBusyError, LibraryUnreachableError) as error:
+        raise UnavailableError(first_line(error)) from error
     except ValueError as error:
         raise InputError(str(error)) from error
 

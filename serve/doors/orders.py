@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Header
 from pydantic import Field, ValidationError
 
-from cluster.ledger import Key, Replay, Submission, UnknownCharacter
+from cluster.ledger import Key, Replay, StoryEntry, Submission, UnknownCharacter
 from cluster.ledger.records import canonical
 from cluster.profiles import first_fault
 from pipelines.plan import MAX_CHARACTERS, Character, Record, StoryPlan, slug
@@ -102,6 +102,12 @@ def replay_of(name: str | None, door: str, body: Record) -> Replay | None:
 def wanted_of(request: Mapping[str, Any]) -> Wanted:
     """What the ledger kept."""
     return Wanted.model_validate(request)
+
+
+def num_scenes_of(story: StoryEntry) -> int:
+    """Those of the plan that it was given, or as many as were ordered."""
+    plan = story.given_plan
+    return wanted_of(story.request).num_scenes if plan is None else len(plan["scenes"])
 
 
 def character_of(member: CastMember) -> Character:

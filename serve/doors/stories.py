@@ -11,7 +11,14 @@ from pipelines.plan import Record
 from serve.doors.bodies import StoryRequest
 from serve.doors.examples import STORY_BODIES
 from serve.doors.house import AHouse, AKey, StoryId, checked_story_id
-from serve.doors.orders import CastMember, IdempotencyKey, replay_of, submit, wanted_of
+from serve.doors.orders import (
+    CastMember,
+    IdempotencyKey,
+    num_scenes_of,
+    replay_of,
+    submit,
+    wanted_of,
+)
 
 router = APIRouter(prefix="/v1/stories", tags=["stories"])
 
@@ -140,8 +147,9 @@ def view_of(story: StoryEntry, request: Request, *, now_s: float | None = None) 
     started = ended if story.started_s is None else story.started_s
     return StoryView(
         **story.model_dump(include=set(StoryView.model_fields) & set(StoryEntry.model_fields)),
-        **wanted.model_dump(exclude={"cast", "video"}),
+        **wanted.model_dump(exclude={"cast", "num_scenes", "video"}),
         characters=wanted.cast,
+        num_scenes=num_scenes_of(story),
         waited_s=round(max(0.0, started - story.created_s), 3),
         ran_s=round(max(0.0, ended - started), 3),
         links=links_of(story.id, request),

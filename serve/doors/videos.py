@@ -16,7 +16,14 @@ from serve.doors.examples import VIDEO_BODY
 from serve.doors.films import IfNoneMatch, Range, file_responses, send_file
 from serve.doors.house import AHouse, AKey, House, VideoId, checked_story_id
 from serve.doors.options import FilmFile
-from serve.doors.orders import IdempotencyKey, VideoTerms, replay_of, submit, wanted_of
+from serve.doors.orders import (
+    IdempotencyKey,
+    VideoTerms,
+    num_scenes_of,
+    replay_of,
+    submit,
+    wanted_of,
+)
 from serve.doors.problems import Refusal, invalid
 from serve.doors.reading import read_body, validated
 
@@ -169,8 +176,10 @@ def view_of(story: StoryEntry, house: House) -> VideoView:
     """A story as a video."""
     wanted = wanted_of(story.request)
     options = house.options
-    seconds = f"{wanted.num_scenes * options.scene_s:g}"
+    seconds = f"{num_scenes_of(story) * options.scene_s:g}"
     terms = wanted.video or VideoTerms(model=options.model, size=options.size, seconds=seconds)
+    if story.given_plan is not None:
+        terms = terms.model_copy(update={"seconds": seconds})
     return VideoView(
         id=_video_id(story.id),
         created_at=int(story.created_s),

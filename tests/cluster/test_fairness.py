@@ -250,21 +250,6 @@ def test_an_error_gives_the_place_back() -> None:
     simulate(scenario, places=1)
 
 
-def test_places_come_and_go() -> None:
-    async def scenario(site: Site) -> None:
-        site.ask(Tenant("a"), 1000, lambda _: 10.0)
-        await asyncio.sleep(5)
-        assert site.places.num_held == 0
-        for places, held in ((10, 10), (4, 10), (0, 10), (0, 0), (64, 64)):
-            site.places.resize(places)
-            if (places, held) == (0, 0):
-                await asyncio.sleep(20)
-            await asyncio.sleep(1)
-            assert site.places.num_held == held
-
-    simulate(scenario, places=0)
-
-
 def test_random_visits_end_with_nothing_held() -> None:
     async def visit(site: Site, rng: random.Random) -> None:
         tenant = Tenant(f"key-{rng.randrange(5)}", weight=rng.uniform(0.1, 5))

@@ -425,6 +425,55 @@ def test_a_ledger_that_cannot_be_reached_loses_no_end(house, monkeypatch):
     assert not +failing
 
 
+def test_an_end_that_cannot_be_told_at_first_is_told_later(house, monkeypatch, caplog):
+    story, advance, failing = house.submit(), house.ledger.advance, Counter(advance=2)
+
+    def fails(*args: Any, **more: Any) -> bool:
+        if failing["advance"]:
+            failing["advance"] -= 1
+            raise RuntimeError("the disk is odd")
+        return advance(*args, **more)
+
+    monkeypatch.setattr(house.ledger, "advance", fails)
+
+    async def one() -> list[StoryEntry]:
+        async with house.directed(max_stories=1):
+            return await house.ends(story, house.submit(seed=1))
+
+    ended = asyncio.run(one())
+    assert [entry.state for entry in ended] == ["finished", "finished"]
+    assert "the disk is odd" in caplog.text
+    assert "it is begun again" in caplog.text
+
+
+def test_a_failure_without_words_is_told_by_its_name(house, monkeypatch):
+    async def fails(*_: object) -> Artifact:
+        raise StepError
+
+    monkeypatch.setattr(durable, "film", fails)
+
+    async def one() -> list[StoryEntry]:
+        async with house.directed():
+            return await house.ends(house.submit())
+
+    (entry,) = asyncio.run(one())
+    assert (entry.state, entry.error) == ("failed", "StepError")
+
+
+def test_a_plan_that_cannot_be_shown_hinders_no_end(house, monkeypatch, caplog):
+    def fails(_: Artifact) -> None:
+        raise OSError("no such place")
+
+    async def one() -> list[StoryEntry]:
+        async with house.directed() as director:
+            monkeypatch.setattr(director._reader, "read_plan", fails)
+            return await house.ends(house.submit())
+
+    (entry,) = asyncio.run(one())
+    assert (entry.state, entry.plan) == ("finished", None)
+    assert "no such place" in caplog.text
+
+
 def test_of_one_key_the_older_story_goes_first(house):
     orders = [house.submit(seed=seed) for seed in range(2)]
     urgent = house.submit(seed=2, priority=1)

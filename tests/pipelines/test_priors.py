@@ -14,7 +14,7 @@ from pipelines.plan import Box
 from pipelines.prior_data import clip_samples, image_samples, to_pixels
 from pipelines.prior_draws import draw, generator_of, sample_of_step
 from pipelines.prior_loss import Balance, HeldOutLoss, Schedule, debias, frame_loss, motion_loss
-from pipelines.prior_parts import split
+from pipelines.prior_parts import CHECKPOINT, split
 from pipelines.prior_steps import motion_backward
 from pipelines.prior_training import Trainee
 from pipelines.prior_weights import new_pairs, parameters_of, paths_of, snapshot
@@ -435,6 +435,19 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(tiny_backbone, tmp
         )
     fresh = train_motion_prior(tiny_backbone, CLIPS, "walking", options=QUICK, seed=2)
     assert same(last.adapter.weights, fresh.adapter.weights)
+
+
+@pytest.mark.parametrize("left", [lambda _: b"", lambda x: x[:1000], lambda x: bytes(len(x))])
+def test_a_damaged_checkpoint_counts_as_none(tiny_backbone, tmp_path, left):
+    made = []
+    for _ in range(2):
+        result = train_motion_prior(
+            tiny_backbone, CLIPS, "walking", options=QUICK, checkpoint_dir=tmp_path
+        )
+        made.append(result.adapter.weights)
+        file = tmp_path / CHECKPOINT
+        file.write_bytes(left(file.read_bytes()))
+    assert same(*made)
 
 
 @pytest.mark.parametrize("spatial_path", ["whole_clip", "one_latent"])

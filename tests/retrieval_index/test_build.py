@@ -8,19 +8,24 @@ from pathlib import Path
 
 import lancedb
 import psutil
+import pyarrow as pa
 import pytest
 import ray
 
 from pipelines.progress import Cancelled
 from pipelines.video import encode
+from retrieval_index import pipeline
 from retrieval_index.build import Pipeline, build_index, replay
 from retrieval_index.clips import read_clip
+from retrieval_index.findings import begun
 from retrieval_index.inline import InlinePipeline
 from retrieval_index.lease import Lease, LibraryBusyError, leased
+from retrieval_index.manifest import ManifestRow
 from retrieval_index.options import IndexOptions, LibraryModels, Pool, SearchOptions, Workers
 from retrieval_index.pipeline import RayPipeline
 from retrieval_index.records import BuildState, IndexReport
 from retrieval_index.search import Index
+from retrieval_index.stages import LibraryUnreachableError
 from retrieval_index.tables import Library
 from tests.retrieval_index.conftest import moving_square
 
@@ -359,6 +364,23 @@ def test_a_build_through_ray_data(
         assert sorted(map(str, ours)) == sorted(map(str, theirs))
     (result,) = Index.open(uri, models).search(["walking"], options=SearchOptions())
     assert len(result.kept) >= 4
+
+
+@pytest.mark.slow
+def test_a_library_that_does_not_answer_is_told_through_ray_data(
+    options: IndexOptions, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unanswered:
+        def __init__(self, **_: object) -> None:
+            return
+
+        def __call__(self, block: pa.Table) -> pa.Table:
+            raise LibraryUnreachableError("the library does not answer")
+
+    monkeypatch.setattr(pipeline, "ReadWorker", Unanswered)
+    work = begun(ManifestRow(path="/nowhere/a.mp4", caption="a person is walking"))
+    with pytest.raises(LibraryUnreachableError, match="does not answer"):
+        list(RayPipeline().of_works([work], options, "nowhere"))
 
 
 @pytest.mark.soak

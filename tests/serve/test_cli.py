@@ -198,6 +198,27 @@ def test_missing_models_fail_and_name_the_doctor(call, tmp_path):
     assert "nowhere is not on this machine; `dreamrunner doctor`" in err
 
 
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("rendering", ("render", "plan.json")),
+        ("learning", ("prior", "bowing")),
+        ("library", ("index", "search", "bowing")),
+        ("library", ("index", "build")),
+    ],
+)
+def test_who_does_not_plan_needs_no_planner(call, tmp_path, studio, monkeypatch, module, words):
+    def begin(*_: object) -> None:
+        raise OSError("it has begun")
+
+    monkeypatch.setattr(f"serve.commands.{module}.Bench", begin)
+    profile = {"extends": str(studio / "tiny.yaml"), "name": "mine", "engine": "transformers"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(profile))
+    (tmp_path / "plan.json").write_text(sample_plan().model_dump_json())
+    code, _, err = call(*words, "--profile", "mine.yaml")
+    assert (code, err.splitlines()[-1]) == (1, "dreamrunner: it has begun")
+
+
 def test_a_busy_work_folder_is_told(call, tmp_path, studio):
     work = WorkDir(tmp_path / ".dreamrunner")
     with work.locked():

@@ -12,7 +12,13 @@ from cluster.ledger.tables import VERSIONS
 from tests.cluster.postgres import Postgres
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://studio@there/name"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("sqlite://", "sqlite:///:memory:", "mysql://studio@there/name", "there"),
+        *("postgresql+nothing://studio@there/name", "postgresql+psycopg://there:port/name"),
+    ],
+)
 def test_where_no_ledger_can_be_kept(url: str) -> None:
     with pytest.raises(LedgerUrlError, match="expected sqlite:///FILE or"):
         Ledger(url)

@@ -52,6 +52,12 @@ def test_a_weight_is_more_than_nothing(ledger: Ledger, weight: float) -> None:
         ledger.add_key("studio", weight=weight)
 
 
+@pytest.mark.parametrize("gpu_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_days_gpu_seconds_are_more_than_none(ledger: Ledger, gpu_s: float) -> None:
+    with pytest.raises(ValueError, match="GPU seconds"):
+        ledger.add_key("studio", max_gpu_s_a_day=gpu_s)
+
+
 def test_no_secret_lies_in_the_file(tmp_path: Path) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     _, secret = ledger.add_key("studio")

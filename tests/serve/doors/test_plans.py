@@ -55,6 +55,21 @@ def test_an_edit_begins_a_new_revision(alice, ledger, story):
     assert (fresh.status_code, fresh.json()["revision"]) == (202, 3)
 
 
+def test_a_story_is_as_long_as_the_plan_it_was_given(alice, ledger, story):
+    order = {"prompt": "a day", "seconds": "6", "characters": ["pirate"]}
+    video = alice("POST", "/v1/videos", json=order).json()["id"]
+    ordered = video.replace("video_", "story_")
+    finish(ledger, ordered, PLAN)
+    longer = {**PLAN, "scenes": PLAN["scenes"] * 3}
+    for one in (story, ordered):
+        headers = {"If-Match": "*"}
+        answer = alice("PUT", f"/v1/stories/{one}/plan", json=longer, headers=headers)
+        assert (answer.status_code, answer.json()["num_scenes"]) == (202, 3)
+        assert alice("GET", f"/v1/stories/{one}").json()["num_scenes"] == 3
+        shown = alice("GET", f"/v1/videos/{one.replace('story_', 'video_')}").json()
+        assert shown["seconds"] == "18"
+
+
 def test_a_stale_edit_is_refused_also_if_the_story_ends_meanwhile(
     alice, ledger, story, monkeypatch
 ):

@@ -1,0 +1,28 @@
+"""Tensors in one file: whole or absent, whatever happens to the machine."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from pipelines.tensor_file import load_tensors, save_tensors
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order, sync, replace = [], os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        order.append(("sync", os.fstat(handle).st_size))
+        sync(handle)
+
+    def replaced(self: Path, target: Path) -> Path:
+        order.append(("replace", self.stat().st_size))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    file = tmp_path / "x.safetensors"
+    save_tensors(file, {"x": torch.arange(3)}, {"a": "b"})
+    assert order == [("sync", file.stat().st_size), ("replace", file.stat().st_size)]
+    tensors, words = load_tensors(file)
+    assert (tensors["x"].tolist(), words) == ([0, 1, 2], {"a": "b"})

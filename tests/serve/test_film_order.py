@@ -1,0 +1,82 @@
+"""What `dreamrunner film` orders, without filming it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.order import Order
+from pipelines.plan import StoryPlan
+from serve.commands import filming
+from tests.cluster.samples import scene_of
+from tests.serve.command_line import assert_bad_input
+
+
+class OrderedError(OSError):
+    """Stands for the film: nothing is made."""
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """Orders, and no films."""
+    taken: list[Order] = []
+
+    def take(_: object, orders: list[Order], *__: object) -> None:
+        taken.extend(orders)
+        raise OrderedError("enough")
+
+    monkeypatch.setattr(filming, "announce", take)
+    return taken
+
+
+@pytest.fixture
+def order(call, studio: Path, taken: list[Order]) -> Callable[..., Order]:
+    """The order of a command with this plan and these words."""
+
+    def ordered(plan: StoryPlan, *words: object) -> Order:
+        Path("plan.json").write_text(plan.model_dump_json())
+        profile = ("--profile", studio / "tiny.yaml")
+        code, _, err = call("film", "a day", "--plan", "plan.json", *profile, *words)
+        assert (code, taken != []) == (1, True), err
+        return taken.pop()
+
+    return ordered
+
+
+def plan_of(*characters: str) -> StoryPlan:
+    return StoryPlan(
+        topic="a day", characters=characters, scenes=(scene_of("cat", "bowing", "forest"),)
+    )
+
+
+def test_the_plans_characters_are_filmed(order):
+    cast = order(plan_of("Witch", "Red Bear")).cast
+    assert [(member.name, member.phrase) for member in cast] == [
+        ("witch", "witch"),
+        ("Red Bear", "Red Bear"),
+    ]
+    (pirate,) = order(plan_of("pirate")).cast
+    assert len(pirate.images) == 1
+
+
+def test_characters_that_are_named_are_the_cast(order):
+    words = ("--character", "pirate", "--character", "Ann=girl witch")
+    assert [member.name for member in order(plan_of("witch"), *words).cast] == ["pirate", "Ann"]
+
+
+def test_a_plan_that_names_nobody_or_nothing_is_told(call, studio):
+    words = ("film", "x", "--plan", "plan.json", "--profile", studio / "tiny.yaml")
+    for characters, told in (
+        ((), "names nobody; say who with --character"),
+        (("???",), "plan plan.json: characters.0"),
+        (("x" * 61,), "plan plan.json: characters.0"),
+        (tuple(f"bear {n}" for n in range(9)), "characters"),
+    ):
+        Path("plan.json").write_text(plan_of(*characters).model_dump_json())
+        assert_bad_input(call(*words), told)
+
+
+@pytest.mark.parametrize("words", [("--scenes", 3), ("--motion", "bowing")])
+def test_what_only_a_planner_could_heed_is_refused(call, studio, words):
+    told = call("film", "x", "--plan", studio / "plan.json", *words)
+    assert_bad_input(told, "--scenes and --motion", "with --plan nothing is planned")

@@ -1,0 +1,49 @@
+"""`dreamrunner key`: who may use a server, and what is said of a ledger that is not there."""
+
+import json
+
+import pytest
+
+from tests.serve.command_line import assert_bad_input
+
+
+def test_a_key_is_added_listed_and_revoked(call):
+    words = ("--weight", "2.5", "--max-gpu-s-a-day", "60", "--json")
+    code, out, _ = call("key", "add", "studio-7", *words)
+    (added,) = json.loads(out)
+    assert (code, added["weight"], added["max_gpu_s_a_day"]) == (0, 2.5, 60)
+    code, out, _ = call("key", "revoke", "studio-7", "--json")
+    (revoked,) = json.loads(out)
+    assert (code, revoked["id"], revoked["revoked"]) == (0, added["id"], True)
+    assert json.loads(call("key", "list", "--json")[1]) == [revoked]
+    assert call("key", "list")[1] == f"{added['id']}  studio-7 (revoked)  weight 2.5\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("add", "x", "--weight", "0"), "'0' is not a number above 0"),
+        (("add", "x", "--weight", "nan"), "'nan' is not a number above 0"),
+        (("add", "x", "--weight", "much"), "'much' is not a number above 0"),
+        (("add", "x", "--max-gpu-s-a-day", "nan"), "'nan' is not a number above 0"),
+        (("add", "x", "--max-gpu-s-a-day", "inf"), "'inf' is not a number above 0"),
+        (("add", "x", "--max-gpu-s-a-day", "-1"), "--max-gpu-s-a-day"),
+        (("add", "x", "--max-gpu-s-a-day=-1"), "'-1' is not a number above 0"),
+        (("add",), "key add takes a name"),
+        (("revoke", "x"), "no key 'x'"),
+        (("list", "--ledger", "foo"), "expected sqlite:///FILE or postgresql+psycopg://"),
+        (("list", "--ledger", "mysql://u@there/x"), "expected sqlite:///FILE or postgresql"),
+        (("list", "--ledger", "postgresql+nothing://u@there/x"), "expected sqlite:///FILE or"),
+        (("list", "--ledger", "postgresql+psycopg://u@there:port/x"), "expected sqlite:///FILE"),
+    ],
+)
+def test_bad_input_is_told(call, words, told):
+    assert_bad_input(call("key", *words), told)
+
+
+def test_a_ledger_that_cannot_be_reached_is_told(call, tmp_path):
+    (tmp_path / "no.sqlite").write_bytes(b"I am no database" * 100)
+    for url in ("postgresql+psycopg://nobody@127.0.0.1:1/none", "sqlite:///no.sqlite"):
+        code, out, err = call("key", "list", "--ledger", url)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "the ledger cannot be reached" in err
