@@ -17,7 +17,7 @@ from cluster.artifacts import Artifact, Store
 from cluster.fairness import FairPlaces, Tenant
 from cluster.resources import Resources, Role, Share
 from cluster.seats import Hire, Seat, deaths
-from cluster.steps import Step, StepError
+from cluster.steps import Step, StepError, first_line
 from cluster.workdir import WorkDir
 from cluster.workers import Event, Failure
 
@@ -155,7 +155,7 @@ class Crew:
                     return seconds
             except _losses() as death:
                 if attempt == share.attempts:
-                    last = f"{type(death).__name__}: {str(death).strip().splitlines()[0]}"
+                    last = f"{type(death).__name__}: {first_line(death)}"
                     raise StepError(
                         f"{step.label}: its worker died {attempt} times; {last}"
                     ) from death

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from cluster.resources import Machine
+from cluster.steps import first_line
 from cluster.workdir import WorkDir
 from retrieval_index.own_ray import guarded
 
@@ -83,8 +84,8 @@ class LocalRay:
                 ray.shutdown()
                 end_leftovers(self._work)
                 if attempt + 1 == _START_TRIES:
-                    first = str(error).strip().splitlines()[0]
-                    raise RayStartError(f"Ray does not start on this machine: {first}") from error
+                    told = f"Ray does not start on this machine: {first_line(error)}"
+                    raise RayStartError(told) from error
         return module
 
     def _init(self, ray: Any) -> None:

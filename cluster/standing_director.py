@@ -7,6 +7,7 @@ Stories come from the ledger and their ends go there. Everything between is dura
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +23,15 @@ from cluster.ledger import Ledger, State, StoryEntry
 from cluster.order import Order
 from cluster.profiles import Profile
 from cluster.reader import Reader
-from cluster.steps import Step, StepError
+from cluster.steps import Step, StepError, first_line
 from cluster.story_progress import StoryProgress
 from pipelines.plan import StoryPlan
 from pipelines.progress import Cancelled
 
 log = logging.getLogger("dreamrunner.director")
+
+AGAIN_S = 1.0
+"""How long a story waits whose end could not be told."""
 
 _PRIORITY_STEP = 10**17
 """More than any time in microseconds."""
@@ -59,6 +63,8 @@ class _Running:
     changed: bool = False
     stopping: bool = False
     """Somebody is about to stop it."""
+    again_s: float | None = None
+    """When it is begun again, where its task ended before its end was told."""
     plan_shown: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its order is read, or cannot be: until then none of its steps begins."""
@@ -179,11 +185,14 @@ class StandingDirector:
         return self._stories[name]
 
     def _begin_again(self, entry: StoryEntry, story: _Running) -> None:
-        """Nobody watches it any more: its end could not be told."""
-        error = None if story.task.cancelled() else story.task.exception()
-        log.error("nobody watches story %s; it is begun again", entry.id, exc_info=error)
-        del self._stories[flow_name(entry)]
-        self._begin(entry)
+        """Nobody watches it any more: its end could not be told. After a while, it may be."""
+        if story.again_s is None:
+            error = None if story.task.cancelled() else story.task.exception()
+            log.error("nobody watches story %s; it is begun again", entry.id, exc_info=error)
+            story.again_s = time.monotonic() + AGAIN_S
+        elif time.monotonic() >= story.again_s:
+            del self._stories[flow_name(entry)]
+            self._begin(entry)
 
     async def _stop_story(self, name: str, story: _Running) -> None:
         """Stop it, wherever it is: a flow that waits for what others need too goes on waiting,
@@ -209,7 +218,7 @@ class StandingDirector:
             film = await durable.film(story.order, name)
             await self._end(story, "finished", film=film)
         except StepError as error:
-            await self._end(story, "failed", error=_first_line(error))
+            await self._end(story, "failed", error=first_line(error))
         except Exception as error:
             log.debug("story %s ends oddly", entry.id, exc_info=error)
             await self._end_oddly(story, error)
@@ -222,7 +231,7 @@ class StandingDirector:
         if isinstance(error, Cancelled):
             told = "its flow was stopped, and not by its owner"
         elif isinstance(error, ValueError):
-            told = _first_line(error)
+            told = first_line(error)
         else:
             log.exception("story %s failed in the flow itself", story.entry.id)
         await durable.cancel(flow_name(story.entry))
@@ -342,11 +351,6 @@ class StandingDirector:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _first_line(error: Exception) -> str:
-    """What it says, or its name where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def precedence(entry: StoryEntry) -> int:

@@ -23,6 +23,15 @@ class StepError(Exception):
     """A step failed; the message says which, why, and where more is written."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its name where it says nothing.
+
+    One that Ray brings from a worker says a whole traceback: of that, what its cause says.
+    """
+    cause = getattr(error, "cause", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+
+
 class Step(Record):
     """Something to make. ``role`` does it; ``label`` names it to people."""
 

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from cluster.artifacts import Store, open_store
 from cluster.resources import Role, Share
-from cluster.steps import AnyStep, Step
+from cluster.steps import AnyStep, Step, first_line
 from cluster.workdir import WorkDir
 from pipelines.progress import Cancelled, Progress
 
@@ -37,8 +37,8 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return cls(type(error).__name__, first, "".join(traceback.format_exception(error)))
+        story = "".join(traceback.format_exception(error))
+        return cls(type(error).__name__, first_line(error), story)
 
 
 Event = tuple[int, int] | Failure

@@ -43,13 +43,6 @@ def exit_code(error: BaseException) -> int:
     return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its name. One that Ray brings from a worker says a traceback:
-    what its cause says."""
-    cause = getattr(error, "cause", None) or error
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
-
-
 def ended(
     command: str,
     work: Callable[[], int],

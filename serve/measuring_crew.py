@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.steps import StepError
+from cluster.steps import StepError, first_line
 from pipelines.evaluation_page import Strip
 from pipelines.metric_definitions import Definition
 from pipelines.scene_figures import SceneFigures, StoryFigures
@@ -76,7 +76,7 @@ def measure_on_ray(
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayActorError as error:
-        last = str(error).strip().splitlines()[0]
+        last = first_line(error)
         raise StepError(f"measuring: its worker died {share.attempts} times; {last}") from error
     finally:
         for hand in hands:

@@ -19,10 +19,11 @@ from cluster.ledger import Key, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
 from cluster.locate import open_studio
 from cluster.profiles import first_fault, load_profile
+from cluster.steps import first_line
 from cluster.workdir import WorkDir
 from serve.app_args import APP, AppArgs
 from serve.config import serve_config
-from serve.errors import InputError, UnavailableError, first_line
+from serve.errors import InputError, UnavailableError
 from serve.premises import Site
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir

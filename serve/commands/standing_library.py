@@ -13,13 +13,14 @@ from rich.console import Console
 
 from cluster.locate import find_model
 from cluster.profiles import Profile, load_profile
+from cluster.steps import first_line
 from cluster.workdir import WorkDir
 from retrieval_index.manifest import KINDS
 from retrieval_index.options import IndexOptions, LibraryModels, Pool, Workers
 from retrieval_index.records import IndexReport, SearchResult
 from serve.build_display import BuildDisplay
 from serve.display import table
-from serve.errors import InputError, UnavailableError, first_line
+from serve.errors import InputError, UnavailableError
 
 STAGES = ("read", "track", "embed")
 
