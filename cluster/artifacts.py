@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
@@ -206,12 +206,25 @@ class LocalStore:
     def record(self, artifact: Artifact) -> dict[str, Any]:
         return _read_record((self.folder(artifact) / RECORD).read_bytes())
 
-    def sweep(self) -> int:
-        """Throw away what killed writers left unfinished; only while nobody writes."""
-        left = list(self._unfinished.iterdir())
+    def sweep(self, scratch: Path | None = None) -> int:
+        """Throw away what killed writers left unfinished, and how many that were.
+
+        Of steps' ``scratch`` folders those whose artifacts are there: what was killed right after
+        it had published. Only while nobody writes.
+        """
+        left = [*self._unfinished.iterdir(), *self._done_in(scratch)]
         for folder in left:
             shutil.rmtree(folder)
         return len(left)
+
+    def _done_in(self, scratch: Path | None) -> Iterator[Path]:
+        for folder in scratch.iterdir() if scratch and scratch.is_dir() else ():
+            try:
+                artifact = Artifact.parse(folder.name)
+            except ValueError:  # what several steps share
+                continue
+            if self.has(artifact):
+                yield folder
 
     def log(self) -> list[dict[str, Any]]:
         """Everything ever published here, in order."""

@@ -190,7 +190,7 @@ def _engine(
     store, named = LocalStore(work.artifacts), Titles(titles, watch)
     crew = Crew(work, store, resources, actors(ray, store, work), named)
     try:
-        store.sweep()
+        store.sweep(work.scratch)
         durable.set_aside(work.flows, orders, store.has)
         durable.launch(durable.sqlite(work.flows), store, crew.run, begun=named.begun)
         try:

@@ -5,13 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, literal, select
 
-from cluster.ledger.charges import used_gpu_s, within_quota_at
+from cluster.ledger.charges import DAY_S, used_gpu_s, within_quota_at
 from cluster.ledger.keys import read_key
 from cluster.ledger.records import Key, Replay, StoryEntry, Submission, tag_of
 from cluster.ledger.stories import UnknownStory, add_story, read_story
 from cluster.ledger.tables import REPLAYS, STORIES
 
-DAY_S = 86_400.0
 QUEUE_RETRY_S = 30.0
 """When to ask again where the line is full. Nobody knows how fast it moves."""
 

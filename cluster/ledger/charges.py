@@ -3,10 +3,12 @@
 import math
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cluster.ledger.tables import CHARGES
+from cluster.ledger.tables import CHARGES, KEYS
+
+DAY_S = 86_400.0
 
 
 def charge(db: Connection, artifact: str, key_id: str, gpu_s: float, now: float) -> bool:
@@ -24,6 +26,16 @@ def used_gpu_s(db: Connection, key_id: str, since_s: float) -> float:
     query = select(func.coalesce(func.sum(CHARGES.c.gpu_s), 0.0))
     query = query.where(CHARGES.c.key_id == key_id, CHARGES.c.time_s > since_s)
     return float(db.execute(query).scalar_one())
+
+
+def within_quota(now: float) -> ColumnElement[bool]:
+    """Of a key: whether it may use more now."""
+    used = select(func.coalesce(func.sum(CHARGES.c.gpu_s), 0.0))
+    used = used.where(CHARGES.c.key_id == KEYS.c.id, CHARGES.c.time_s > now - DAY_S)
+    return or_(
+        KEYS.c.max_gpu_s_a_day.is_(None),
+        used.correlate(KEYS).scalar_subquery() < KEYS.c.max_gpu_s_a_day,
+    )
 
 
 def within_quota_at(db: Connection, key_id: str, since_s: float, quota_gpu_s: float) -> float:

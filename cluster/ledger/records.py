@@ -38,7 +38,8 @@ class Key(Record):
     max_waiting: int
     """Stories that may be accepted and not yet begun."""
     max_gpu_s_a_day: float | None
-    """GPU seconds in any 24 hours; None is no limit."""
+    """GPU seconds in any 24 hours; None is no limit. Once they are used, new stories are refused
+    and those that wait go on waiting; what is under way ends."""
     created_s: float
     revoked: bool
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
+from cluster.ledger.charges import within_quota
 from cluster.ledger.records import UNDER_WAY, StoryEntry
 from cluster.ledger.stories import move, read_story
 from cluster.ledger.tables import KEYS, STORIES
@@ -12,14 +13,14 @@ from cluster.ledger.tables import KEYS, STORIES
 
 def take(db: Connection, count: int, now: float) -> list[StoryEntry]:
     """Begin up to ``count`` stories that wait."""
-    waiting = (read_story(db, story_id, lock=True) for story_id in _choose(db, count))
+    waiting = (read_story(db, story_id, lock=True) for story_id in _choose(db, count, now))
     begun = (move(db, story, "running", now) for story in waiting if story.state == "accepted")
     return [story for story in begun if story is not None]
 
 
-def _choose(db: Connection, count: int) -> list[str]:
+def _choose(db: Connection, count: int, now: float) -> list[str]:
     """Ids, each of the key that by then has the fewest stories running for its weight."""
-    turns = _first_in_line(db)
+    turns = _first_in_line(db, now)
     heapq.heapify(turns)
     lines: dict[str, Iterator[tuple[int, str]]] = {}
     chosen: list[str] = []
@@ -36,8 +37,9 @@ def _choose(db: Connection, count: int) -> list[str]:
     return chosen
 
 
-def _first_in_line(db: Connection) -> list[tuple[float, int, str, str, int, float]]:
-    """For every key that waits: its running stories by weight, and the story that is its next."""
+def _first_in_line(db: Connection, now: float) -> list[tuple[float, int, str, str, int, float]]:
+    """For every key that waits and has GPU seconds left: its running stories by weight, and the
+    story that is its next."""
     mine = STORIES.c.key_id == KEYS.c.id
     running = select(func.count()).where(mine, STORIES.c.state.in_(sorted(UNDER_WAY)))
     first = select(STORIES.c.id).where(mine, STORIES.c.state == "accepted")
@@ -47,6 +49,7 @@ def _first_in_line(db: Connection) -> list[tuple[float, int, str, str, int, floa
         select(KEYS.c.id, KEYS.c.weight, running.scalar_subquery(), head.c.priority, head.c.id)
         .select_from(KEYS)
         .join(head, head.c.id == first.correlate(KEYS).scalar_subquery())
+        .where(within_quota(now))
     )
     return [
         (num_running / weight, -priority, story_id, key_id, num_running, weight)

@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from cluster.artifacts import Artifact, LocalStore
+from cluster.artifacts import LocalStore
 from cluster.director import direct
 from cluster.estimate import Estimate, estimate
 from cluster.locate import member, open_studio
@@ -21,6 +18,7 @@ from cluster.profiles import Profile, load_profile
 from cluster.reader import FILM, RECORD_OF_FILM, SHEET
 from cluster.workdir import WorkDir
 from pipelines.plan import Character
+from serve.delivery import deliver
 from serve.display import Display, minutes, table
 from serve.errors import InputError
 from serve.story_input import (
@@ -78,7 +76,9 @@ def film(
         (made,) = asyncio.run(
             direct([order], work=work, resources=profile.resources, watch=display)
         )
-    deliver(LocalStore(work.artifacts), made, outputs)
+    folder = LocalStore(work.artifacts).folder(made)
+    for name, path in outputs.items():
+        deliver(folder / name, path)
     _conclude(console, display, json.loads(outputs[RECORD_OF_FILM].read_text()), outputs, as_json)
     return 0
 
@@ -92,17 +92,6 @@ def outputs_of(output: Path) -> dict[str, Path]:
         SHEET: output.with_suffix(".png"),
         RECORD_OF_FILM: output.with_suffix(".json"),
     }
-
-
-def deliver(store: LocalStore, made: Artifact, outputs: dict[str, Path]) -> None:
-    """Copy the parts of a film out of the store, each whole or not at all."""
-    folder = store.folder(made)
-    for name, path in outputs.items():
-        handle, aside = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-        os.close(handle)
-        shutil.copyfile(folder / name, aside)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
 
 
 def _order(

@@ -1,7 +1,6 @@
 """`dreamrunner prior`: learn one motion or one character."""
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from cluster.workdir import WorkDir
 from pipelines.plan import Box
 from retrieval_index.records import Clip, Scores
 from serve.commands.library import MAX_MOTION_CHARS
+from serve.delivery import deliver
 from serve.display import Display, table
 from serve.errors import InputError
 from serve.story_input import (
@@ -67,7 +67,7 @@ def prior(
         step = learn.step(studio, Reader(bench.store))
         (folder,) = bench.make([step])
     if output is not None:
-        shutil.copyfile(folder / ADAPTER, output)
+        deliver(folder / ADAPTER, output)
     report: dict[str, Any] = json.loads((folder / PRIOR_REPORT).read_bytes())
     told = {"name": str(step.artifact), "adapter": str(folder / ADAPTER), **report}
     if as_json:

@@ -15,6 +15,7 @@ from cluster.reader import PLAN
 from cluster.workdir import WorkDir
 from pipelines.plan import StoryPlan
 from pipelines.plan_text import MAX_CHARACTERS, parse_plan
+from serve.delivery import deliver
 from serve.display import Display, table
 from serve.errors import InputError
 from serve.story_input import check_work_dir, check_writable, read_story, read_wishes
@@ -47,7 +48,7 @@ def plan(
         (folder,) = Bench(work, profile.resources, display).make([step])
     text = (folder / PLAN).read_text()
     if output is not None:
-        output.write_text(text)
+        deliver(folder / PLAN, output)
     if as_json or output is None:
         sys.stdout.write(text + "\n")
     _describe(console, StoryPlan.model_validate_json(text))

@@ -7,10 +7,7 @@ is there already is not made again; a prompt that fails is told in the end and s
 
 import asyncio
 import json
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from cluster.reader import FILM
 from cluster.steps import StepError
 from cluster.workdir import WorkDir
 from serve.commands.filming import announce
+from serve.delivery import deliver
 from serve.display import Display
 from serve.errors import InputError
 from serve.prompt_files import Casting, Prompt, read_prompts
@@ -102,7 +100,10 @@ def _film(
             if isinstance(how, StepError):
                 failed[prompt] = str(how)
             else:
-                _deliver(store.folder(how) / FILM, out / prompt.video, out)
+                path = out / prompt.video
+                path.parent.mkdir(exist_ok=True)
+                # The benchmark takes every file of a category's folder for a video.
+                deliver(store.folder(how) / FILM, path, aside_in=out)
 
     todo = announce(console, list(once.values()), profile, work)
     with at_work(work, profile.resources.machine) as ray, Display(console, todo) as display:
@@ -119,16 +120,6 @@ def _film(
             )
         )
     return failed
-
-
-def _deliver(video: Path, path: Path, out: Path) -> None:
-    """Whole or not at all; the benchmark takes every file of a category's folder for a video."""
-    path.parent.mkdir(exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=out, prefix=".part.")
-    os.close(handle)
-    shutil.copyfile(video, aside)
-    Path(aside).chmod(0o644)
-    Path(aside).replace(path)
 
 
 def _conclude(

@@ -1,7 +1,6 @@
 """`dreamrunner render`: one scene of a plan."""
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from cluster.locate import open_studio
 from cluster.profiles import load_profile
 from cluster.reader import SCENE
 from cluster.workdir import WorkDir
+from serve.delivery import deliver
 from serve.display import Display
 from serve.errors import InputError
 from serve.story_input import check_work_dir, check_writable, read_plan
@@ -46,7 +46,7 @@ def render(
     console = Console(stderr=True)
     with work.locked(), Display(console, estimate_kinds(["scene"], profile)) as display:
         (folder,) = Bench(work, profile.resources, display).make([step])
-    shutil.copyfile(folder / SCENE, output)
+    deliver(folder / SCENE, output)
     told = {"output": str(output), "artifact": str(step.artifact)}
     sys.stdout.write(json.dumps(told, indent=1) + "\n" if as_json else f"{output}\n")
     return 0

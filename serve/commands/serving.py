@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from cluster.artifacts import LocalStore
 from cluster.ledger import Key, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
 from cluster.locate import open_studio
@@ -70,6 +71,7 @@ def run(
     open_studio(Site(application).profile, work)  # what is missing is told before Ray starts
     with work.locked():
         end_leftovers(work)
+        LocalStore(work.artifacts).sweep(work.scratch)
         ray = LocalRay(work, profile.resources.machine)
         os.environ.update(RAY_ENVIRONMENT)
         try:

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from cluster.ledger import Key, Ledger, State
-from cluster.ledger.admission import DAY_S
+from cluster.ledger.charges import DAY_S
 from cluster.ledger.tables import STORIES
 from serve.doors.examples import FIGURES
 from serve.doors.house import AHouse, AKey

@@ -175,6 +175,17 @@ def test_a_killed_writer_leaves_nothing_half_done(tmp_path):
         assert not any((root / ".unfinished").iterdir())
 
 
+def test_scratch_of_what_is_there_is_thrown_away(tmp_path):
+    store, scratch = LocalStore(tmp_path / "artifacts"), tmp_path / "scratch"
+    made, under_way = (Artifact(kind="motion-prior", key=digit * 32) for digit in "ab")
+    folder = store.aside(made)
+    store.publish(made, folder, {})
+    for name in (str(made), str(under_way), "encodings"):
+        (scratch / name).mkdir(parents=True)
+    assert store.sweep(scratch) == 1
+    assert {path.name for path in scratch.iterdir()} == {str(under_way), "encodings"}
+
+
 def test_uris_open_the_store_they_name(tmp_path):
     assert isinstance(open_store(f"file://{tmp_path}/a", tmp_path), LocalStore)
     assert isinstance(open_store(str(tmp_path / "b"), tmp_path), LocalStore)

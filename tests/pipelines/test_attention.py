@@ -83,15 +83,20 @@ def test_factorised_equals_dense(device):
             assert relative_error(both, expected) <= 1e-5, seed
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("device", DEVICES)
 def test_factorised_equals_dense_in_bf16(device):
-    for seed in range(20):
+    """A thousand scenes, against the reference in fp32."""
+    for seed in range(1000):
         generator = torch.Generator().manual_seed(seed)
-        layout = RegionLayout.build(random_masks(generator, 4).to(device), text_length=8)
+        masks = random_masks(generator, 1 + seed % 20).to(device)
+        layout = RegionLayout.build(masks, text_length=1 + seed % 7)
         query, key, value = tokens(generator, layout, torch.bfloat16, device)
         exact = [x.float() for x in (query, key, value)]
         dense = region_attention(*exact, layout, implementation="dense")
-        assert relative_error(region_attention(query, key, value, layout), dense) <= 6e-3
+        found = region_attention(query, key, value, layout)
+        assert relative_error(found, dense) <= 4e-3, seed
 
 
 def test_one_region_that_covers_all_is_plain_attention_bit_for_bit():

@@ -87,6 +87,19 @@ def test_a_days_quota(ledger: Ledger, clock: Clock) -> None:
     ledger.submit(key, {})
 
 
+def test_what_waits_goes_on_waiting_where_the_quota_is_used(ledger: Ledger, clock: Clock) -> None:
+    thrifty, _ = ledger.add_key("thrifty", max_gpu_s_a_day=10.0)
+    other, _ = ledger.add_key("other")
+    mine = [ledger.submit(thrifty, {}).story.id for _ in range(2)]
+    assert [story.id for story in ledger.take(1)] == mine[:1]
+    ledger.charge("scene-1", thrifty.id, 10.0)
+    another = ledger.submit(other, {}).story.id
+    assert [story.id for story in ledger.take(5)] == [another]
+    assert ledger.advance(mine[0], "finished", film="film-1")
+    clock.now += DAY_S
+    assert [story.id for story in ledger.take(5)] == mine[1:]
+
+
 def test_a_quota_waits_for_as_many_charges_as_it_must(ledger: Ledger, clock: Clock) -> None:
     key, _ = ledger.add_key("thrifty", max_gpu_s_a_day=10.0)
     for number in range(5):
