@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.gpu_report import Report, median_ms, medians_ms
+from benchmarks.gpu_report import Report, median_ms, medians_ms, relative
 from pipelines.attention import attention_with_lse, fused_region_attention, region_attention
 from pipelines.region_layout import RegionLayout, dense_mask
 from pipelines.region_tables import RegionTables
@@ -83,11 +83,6 @@ def story_masks(num_captions: int, size: Size) -> Tensor:
         masks[i, half, :, left : left + max(width // cast - 1, 1)] = True
     masks[-1] = ~masks[:-1].any(0)
     return masks
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    error = (found.float() - expected.float()).norm() / expected.float().norm()
-    return error.item()
 
 
 @contextmanager

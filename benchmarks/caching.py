@@ -22,7 +22,7 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmarks.full_size import CUDA, new_adapters, new_backbone, new_scene, resident
-from benchmarks.gpu_report import Report, synchronize
+from benchmarks.gpu_report import Report, relative, synchronize
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Scene
@@ -70,10 +70,6 @@ def decibels(error: float) -> float:
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def off(latents: torch.Tensor, reference: torch.Tensor) -> float:
-    return float((latents - reference).norm() / reference.norm())
-
-
 def miniature(report: Report, args: argparse.Namespace) -> None:
     """One scene a story; processor time, for the machine may be shared."""
     # A GPU machine that runs `full` may have no more than the method needs.
@@ -102,7 +98,7 @@ def miniature(report: Report, args: argparse.Namespace) -> None:
 def compared(found: list[Take], exact: list[Take], options: RenderOptions) -> dict[str, Any]:
     pairs = list(zip(found, exact, strict=True))
     mistakes = [squares(one.frames, other.frames) for one, other in pairs]
-    errors = [off(one.made.latents, other.made.latents) for one, other in pairs]
+    errors = [relative(one.made.latents, other.made.latents) for one, other in pairs]
     shares = [one.made.num_reused / options.num_steps for one in found]
     return {
         "reused": statistics.mean(shares),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 HEAD_START_CYCLES = 2_000_000
@@ -49,6 +50,11 @@ def _wall_ms(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return (time.perf_counter() - start) * 1e3
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """How far off the whole of it is, as a share of its norm."""
+    return ((found.float() - expected.float()).norm() / expected.float().norm()).item()
 
 
 def synchronize() -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pipelines.lora import Adapter
 
 LossWeighting = Literal["uniform", "levels"]
+Keep = Literal["best", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,10 @@ class PriorOptions:
     """Steps between looks at the held-out loss."""
     num_evaluations: int = 8
     """Fixed timesteps, spread evenly, at which the held-out loss is measured."""
-    keep: Literal["best", "last"] = "best"
+    keep: Keep = "best"
     """Which weights stay: those of the lowest held-out loss so far, or those of the last step.
-    Measured on one or two clips, that loss tells a good step from a bad one only roughly; what is
-    learned while a rate falls to 0 is worth more."""
+    Measured on one or two clips, that loss tells a good step from a bad one only roughly, and may
+    give up what is learned while a rate falls to 0."""
     patience: int = 6
     """Looks without a better held-out loss before training stops; with the last kept, it never."""
     min_gain: float = 0.0

@@ -11,7 +11,7 @@ from torch import nn
 
 from pipelines.lora import Pair
 from pipelines.prior_loss import Balance, HeldOutLoss
-from pipelines.prior_options import PriorOptions
+from pipelines.prior_options import Keep, PriorOptions
 from pipelines.prior_weights import (
     Pairs,
     parameters_of,
@@ -32,7 +32,7 @@ class Fit:
     stale: int = 0
     """Looks since the best."""
 
-    def consider(self, loss: float, pairs: Mapping[str, Pair], keep: str = "best") -> None:
+    def consider(self, loss: float, pairs: Mapping[str, Pair], keep: Keep) -> None:
         """Keep these weights if they are the best so far, or whatever they are."""
         if keep == "last" or loss < self.best_loss:
             self.best_loss, self.best_step, self.stale = loss, self.step, 0

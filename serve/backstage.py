@@ -1,8 +1,6 @@
 """What the doors need of the cluster beside the ledger: finished files, images, and the cast."""
 
 import hashlib
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from cluster.artifacts import Artifact, Store
 from cluster.cast import read_cast
 from cluster.profiles import Profile
 from cluster.workdir import WorkDir
+from serve.delivery import whole
 
 MAX_SCENES = 20
 
@@ -49,12 +48,8 @@ class Backstage:
         place = self.images / digest
         if not (place.is_file() and place.read_bytes() == content):
             self.images.mkdir(parents=True, exist_ok=True)
-            aside = self.images / f".{digest}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(place)
+            with whole(place) as aside:
+                aside.write_bytes(content)
         return digest
 
     def image_path(self, sha256: str) -> Path:

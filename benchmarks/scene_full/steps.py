@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.full_size import new_adapters, new_scene, resident
-from benchmarks.gpu_report import Report, median_ms, profiled, synchronize
+from benchmarks.gpu_report import Report, median_ms, profiled, relative, synchronize
 from pipelines.attention import fastest_attention
 from pipelines.backbone import Backbone
 from pipelines.guidance import GuidedVelocity, guided_velocity
@@ -57,16 +57,12 @@ def compiled_step(backbone: Backbone) -> dict[str, Any]:
             found.append((step(), median_ms(step, repeats=3, warmup=1)))
     (eager, eager_ms), (fast, fast_ms) = found
     return {
-        "off": _off(fast, eager),
-        "one_branch_off": _off(alone[1], alone[0]),
+        "off": relative(fast, eager),
+        "one_branch_off": relative(alone[1], alone[0]),
         "eager_ms": eager_ms,
         "ms": fast_ms,
         "speedup": eager_ms / fast_ms,
     }
-
-
-def _off(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return ((found - wanted).norm() / wanted.norm()).item()
 
 
 class Steps:

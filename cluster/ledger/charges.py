@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cluster.ledger.tables import CHARGES, KEYS
@@ -23,19 +23,21 @@ def charge(db: Connection, artifact: str, key_id: str, gpu_s: float, now: float)
 
 def used_gpu_s(db: Connection, key_id: str, since_s: float) -> float:
     """What a key was charged after a time."""
-    query = select(func.coalesce(func.sum(CHARGES.c.gpu_s), 0.0))
-    query = query.where(CHARGES.c.key_id == key_id, CHARGES.c.time_s > since_s)
-    return float(db.execute(query).scalar_one())
+    return float(db.execute(_used(CHARGES.c.key_id == key_id, since_s)).scalar_one())
 
 
 def within_quota(now: float) -> ColumnElement[bool]:
     """Of a key: whether it may use more now."""
-    used = select(func.coalesce(func.sum(CHARGES.c.gpu_s), 0.0))
-    used = used.where(CHARGES.c.key_id == KEYS.c.id, CHARGES.c.time_s > now - DAY_S)
+    used = _used(CHARGES.c.key_id == KEYS.c.id, now - DAY_S)
     return or_(
         KEYS.c.max_gpu_s_a_day.is_(None),
         used.correlate(KEYS).scalar_subquery() < KEYS.c.max_gpu_s_a_day,
     )
+
+
+def _used(of_key: ColumnElement[bool], since_s: float) -> Select[Any]:
+    used = func.coalesce(func.sum(CHARGES.c.gpu_s), 0.0)
+    return select(used).where(of_key, CHARGES.c.time_s > since_s)
 
 
 def within_quota_at(db: Connection, key_id: str, since_s: float, quota_gpu_s: float) -> float:

@@ -23,6 +23,7 @@ from cluster.workdir import WorkDir
 from pipelines.evaluation_page import page
 from serve.commands.filming import announce
 from serve.commands.prompt_videos import make_videos
+from serve.delivery import whole
 from serve.display import Display
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say
@@ -162,16 +163,11 @@ def _conclude(profile: Profile, measured: Measured, html: Path | None, as_json: 
     stories, told = measured.stories, measured.definitions
     if html is not None:
         subtitle = f"Profile {profile.name}"
-        _publish(html, page(stories, measured.strips, told, subtitle=subtitle))
+        with whole(html) as aside:
+            text = page(stories, measured.strips, told, subtitle=subtitle)
+            aside.write_text(text, encoding="utf-8")
     if as_json:
         data = as_data(profile.name, stories, told, html)
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
     else:
         say(stories, told, html)
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
