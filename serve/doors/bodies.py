@@ -8,6 +8,10 @@ from pydantic import Discriminator, Field, Tag, WithJsonSchema, field_validator,
 from pipelines.plan import MAX_CHARACTERS, Record, StoryPlan, slug
 
 MAX_DEPTH = 40
+MAX_ITEMS = 100
+"""Of one list or object; none that is sound has more."""
+MAX_PARTS = 50_000
+"""Of a whole body: names, values, and what holds them. The largest plan has four fifths of it."""
 MAX_WISHES = 8
 MAX_IMAGES = 10
 MAX_SECONDS = 3600
@@ -32,18 +36,24 @@ class Body(Record):
 
 
 def refuse_unseen(value: object) -> None:
-    """Raise `ValueError` for control characters, half surrogates, and nesting without end."""
-    waiting = [(value, 0)]
+    """Raise `ValueError` for control characters, half surrogates, nesting without end, and more
+    parts than anything sound has: each would be checked, and each have a fault of its own."""
+    waiting, num_parts = [(value, 0)], 1
     while waiting:
         part, depth = waiting.pop()
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(part, str) and _UNSEEN.search(part):
             raise ValueError("holds a control character or half a character; send plain text")
-        if isinstance(part, dict):
-            waiting.extend((inner, depth + 1) for pair in part.items() for inner in pair)
-        elif isinstance(part, list | tuple):
-            waiting.extend((inner, depth + 1) for inner in part)
+        if not isinstance(part, dict | list | tuple):
+            continue
+        if len(part) > MAX_ITEMS:
+            raise ValueError(f"holds {len(part)} things in one place; at most {MAX_ITEMS}")
+        inside = [*part, *part.values()] if isinstance(part, dict) else part
+        num_parts += len(inside)
+        if num_parts > MAX_PARTS:
+            raise ValueError(f"holds more than {MAX_PARTS} names and values")
+        waiting.extend((inner, depth + 1) for inner in inside)
 
 
 class NewCharacter(Record):

@@ -28,6 +28,10 @@ _NOT_IN_IDS = re.compile(r"[^0-9A-Za-z_-]")
 _MAX_ID = 64
 _STORY_ID = re.compile(r"(?:story|video)_[0-9A-Z]{26}")
 _UPLOADS = "/v1/characters"
+_FORM = "multipart/form-data"
+MAX_COMMAS = 100_000
+"""Of a body that is no form: as many values may be in it, and all are read before the first is
+looked at. The largest plan, each of its captions full of commas, has half of them."""
 
 
 class Journal:
@@ -101,7 +105,8 @@ def _write_line(scope: Scope, wire: _Wire) -> None:
 
 
 class BodyLimit:
-    """A body is refused by its stated length, or as soon as more than the limit has come."""
+    """A body is refused by its stated length, or as soon as more than the limit has come: of
+    bytes, or of values in JSON."""
 
     def __init__(self, app: ASGIApp, *, options: DoorOptions) -> None:
         self._app, self._options = app, options
@@ -112,11 +117,13 @@ class BodyLimit:
             return
         uploads = route_path(scope).startswith(_UPLOADS)
         limit_mb = self._options.max_upload_mb if uploads else self._options.max_body_mb
-        stated = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        stated = headers.get("content-length", "0")
         if not stated.isdecimal() or len(stated) > 15 or int(stated) > limit_mb << 20:
             await answer(scope, _too_large(limit_mb))(scope, receive, send)
             return
-        limited = _LimitedBody(receive, limit_mb, self._options.body_timeout_s)
+        is_form = headers.get("content-type", "").strip().lower().startswith(_FORM)
+        limited = _LimitedBody(receive, limit_mb, self._options.body_timeout_s, is_form=is_form)
         await self._app(scope, limited, send)
 
 
@@ -126,12 +133,15 @@ def _too_large(limit_mb: int) -> Refusal:
 
 
 class _LimitedBody:
-    """Receives a body of at most so many bytes, within so many seconds."""
+    """Receives a body of at most so many bytes, within so many seconds; with at most so many
+    commas, unless it is a form."""
 
-    def __init__(self, receive: Receive, limit_mb: int, timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, limit_mb: int, timeout_s: float, *, is_form: bool
+    ) -> None:
         self._receive, self._limit_mb, self._timeout_s = receive, limit_mb, timeout_s
-        self._until = anyio.current_time() + timeout_s
-        self._num_bytes, self._is_whole = 0, False
+        self._until, self._is_form = anyio.current_time() + timeout_s, is_form
+        self._num_bytes, self._num_commas, self._is_whole = 0, 0, False
 
     async def __call__(self) -> Message:
         if self._is_whole:
@@ -142,11 +152,18 @@ class _LimitedBody:
         except TimeoutError:
             detail = f"a request must have arrived within {self._timeout_s:g} s"
             raise Refusal(408, "too-slow", detail, headers={"Connection": "close"}) from None
-        self._num_bytes += len(message.get("body", b""))
-        if self._num_bytes > self._limit_mb << 20:
-            raise _too_large(self._limit_mb)
+        self._weigh(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         return message
+
+    def _weigh(self, content: bytes) -> None:
+        self._num_bytes += len(content)
+        if self._num_bytes > self._limit_mb << 20:
+            raise _too_large(self._limit_mb)
+        self._num_commas += content.count(b",")
+        if self._num_commas > MAX_COMMAS and not self._is_form:
+            detail = f"holds more than {MAX_COMMAS} values"
+            raise Refusal(413, "too-large", detail, headers={"Connection": "close"})
 
 
 class Keyring:

@@ -6,7 +6,8 @@ One table says which error means which status. What a client sent is never sent 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -170,15 +171,20 @@ def of_faults(faults: Sequence[FaultView]) -> Refusal:
     """A request with faults; the first is told in words."""
     first = faults[0]
     where = first.parameter or (first.pointer or "").removeprefix("#/")
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    more = f" (and {_count(len(faults) - 1)} more)" if len(faults) > 1 else ""
     detail = f"{where}: {first.detail}{more}" if where else f"{first.detail}{more}"
     return Refusal(422, "invalid", detail, faults=faults[:MAX_FAULTS])
 
 
-def faults_of(errors: Iterable[Any], *, start: str = "") -> list[FaultView]:
-    """Faults as pydantic tells them; ``start`` is what their places begin with."""
+def _count(more: int) -> str:
+    return str(more) if more < MAX_FAULTS else "many"
+
+
+def faults_of(errors: Sequence[Any], *, start: str = "") -> list[FaultView]:
+    """The first faults as pydantic tells them, and one more than are told where there are more;
+    ``start`` is what their places begin with."""
     found = []
-    for error in errors:
+    for error in islice(_causes(errors), MAX_FAULTS + 1):
         place = ((start,) if start else ()) + tuple(error["loc"])
         detail = str(error["msg"]).removeprefix("Value error, ")
         if place[:1] == ("body",):
@@ -186,6 +192,16 @@ def faults_of(errors: Iterable[Any], *, start: str = "") -> list[FaultView]:
         else:
             found.append(FaultView(parameter=str(place[-1])[:100], detail=detail))
     return found
+
+
+def _causes(errors: Sequence[Any]) -> Iterator[Any]:
+    """Without what follows from others: an item that does not fit is also missed in its list."""
+    last: tuple[int | str, ...] = ()
+    for error in errors:
+        place = tuple(error["loc"])
+        if error["type"] != "too_short" or last[: len(place)] != place:
+            yield error
+        last = place
 
 
 def _pointer(place: Sequence[int | str]) -> str:

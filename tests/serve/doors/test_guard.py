@@ -3,11 +3,13 @@
 import json
 import logging
 import socket
+import time
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from serve.doors.app import make_doors
+from serve.doors.examples import PLAN
 from tests.serve.doors.house import Caller, endless, listening, options
 
 JSON = {"Content-Type": "application/json"}
@@ -126,6 +128,47 @@ def test_nesting_without_end_is_refused(alice, path, depth):
     content = b'{"topic": ' + b"[" * depth + b"]" * depth + b"}"
     answer = alice("POST", path, content=content, headers=JSON)
     assert answer.status_code in (400, 422)
+
+
+def crowded(count: int) -> dict[str, object]:
+    """A plan whose regions are lists, and so many things each."""
+    scene = {**PLAN["scenes"][0], "layout": {"background": "b", "key_frames": [{"regions": []}]}}
+    regions = [dict.fromkeys(map(str, range(count)), 1)] * count
+    scene["layout"]["key_frames"] = [{"regions": regions}] * 6
+    return {**PLAN, "scenes": [scene]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"topic": "a", "prompt": "a", "characters": [' + b'{"a":1},' * 110_000 + b"1]}",
+        b'{"topic": "a", "characters": [' + b"1," * 500_000 + b"1]}",
+        b'{"topic": "a", "characters": [' + b"1," * 90_000 + b"1]}",
+        b"{" + b",".join(b'"%d":1' % number for number in range(90_000)) + b"}",
+        json.dumps(crowded(99)).encode(),
+        json.dumps(crowded(60)).encode(),
+    ],
+)
+def test_a_crowd_is_refused_before_anybody_in_it_is_looked_at(alice, body):
+    story = alice.order()
+    begun = time.monotonic()
+    for method, path in (
+        ("POST", "/v1/stories"),
+        ("POST", "/v1/videos"),
+        ("POST", "/v1/characters"),
+        ("PUT", f"/v1/stories/{story}/plan"),
+    ):
+        answer = alice(method, path, content=body, headers={**JSON, "If-Match": "*"})
+        assert answer.status_code in (400, 413, 422)
+        assert len(answer.content) < 10_000
+    assert time.monotonic() - begun < 4
+
+
+def test_many_faults_are_counted_no_further_than_they_are_told(alice):
+    odd = {f"x{number}": 1 for number in range(50)}
+    answer = alice("POST", "/v1/stories", json={"topic": "a", **odd})
+    assert len(answer.json()["errors"]) == 20
+    assert answer.json()["detail"] == "x0: Extra inputs are not permitted (and many more)"
 
 
 def test_numbers_that_are_none_are_refused(alice):

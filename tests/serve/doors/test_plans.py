@@ -115,6 +115,15 @@ def test_what_is_under_way_is_not_edited(alice, ledger):
         assert (answer.status_code, answer.json()["type"][-9:]) == (409, "under-way")
 
 
+def test_a_fault_is_told_without_what_follows_from_it(alice, story):
+    plan = copy.deepcopy(PLAN)
+    plan["scenes"][0]["layout"]["key_frames"][2]["regions"] = 5
+    headers = {"If-Match": "*"}
+    answer = alice("PUT", f"/v1/stories/{story}/plan", json=plan, headers=headers)
+    (fault,) = answer.json()["errors"]
+    assert fault["pointer"] == "#/scenes/0/layout/key_frames/2/regions"
+
+
 @pytest.mark.parametrize(
     ("plan", "pointer", "words"),
     [
