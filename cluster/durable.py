@@ -13,7 +13,16 @@ DBOS is one to a process, so this module is too; `launch` and `shut_down` are a 
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +30,7 @@ from typing import Any, TypeVar
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, PortableWorkflowError, SetWorkflowID
 from dbos import error as dbos_error
 from pydantic import TypeAdapter
+from sqlalchemy.exc import OperationalError
 
 from cluster.artifacts import Artifact, Store
 from cluster.endings import Endings
@@ -32,11 +42,14 @@ from cluster.steps import AnyStep, Step, StepError
 from cluster.takeover import ALIVE, CHOICE, open_client, prepare, still_good, take_over
 from pipelines.progress import Cancelled
 
+log = logging.getLogger("dreamrunner.director")
+
 FLOW_VERSION = "3"
 """Raise it when the order of steps inside a workflow changes, or what an order holds; flows of
 other versions begin anew and find their finished artifacts."""
 EXECUTOR = "director"
 POLL_S = 0.2
+"""Between the database's looks for what is to be told to flows."""
 T = TypeVar("T")
 _STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)
 
@@ -55,17 +68,17 @@ class _Engine:
     begun: Begun
     client: DBOSClient
     ends: Endings
+    lock: asyncio.Lock
+    """Held while a film takes up a step, and while one lets go: nobody takes up what is being
+    cancelled."""
+    stopped: set[str]
+    """Of flows that go on here, and of those about to: what was cancelled."""
     under_way: dict[str, asyncio.Task[Any]] = field(default_factory=dict)
     """Steps that are being done, by the artifact they make."""
     names: dict[str, str] = field(default_factory=dict)
     """Workflow id of the step that makes an artifact, where somebody waits for it."""
     live: set[str] = field(default_factory=set)
     """Workflow ids of steps that go on here, those that wait for others too."""
-    stopped: set[str] = field(default_factory=set)
-    """Of these, and of those about to be: what was cancelled."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a film takes up a step, and while one lets go: nobody takes up what is being
-    cancelled."""
 
     def expect(self, film: str, step: str) -> None:
         """A film waits for the workflow of a step."""
@@ -117,11 +130,10 @@ async def _do(engine: _Engine, step: Step) -> Artifact:
 async def _step(step: dict[str, Any], after: list[str]) -> str:
     engine, own = _engines[-1], str(DBOS.workflow_id)
     engine.live.add(own)
-    with engine.ends.telling(own):
+    with engine.ends.telling(own), _left_unfinished(own):
         try:
             for name in after:
-                await engine.ends.wait_for(name)
-                await DBOS.get_result_async(name)
+                await _result(name)
             return str(await _durable_run(step))
         finally:
             engine.live.discard(own)
@@ -130,8 +142,19 @@ async def _step(step: dict[str, Any], after: list[str]) -> str:
 
 async def _film(order: dict[str, Any]) -> str:
     engine, name = _engines[-1], str(DBOS.workflow_id)
-    with engine.ends.telling(name):
+    with engine.ends.telling(name), _left_unfinished(name):
         return str(await make_film(_DurableFlow(engine, name), Order.model_validate(order)))
+
+
+@contextmanager
+def _left_unfinished(name: str) -> Iterator[None]:
+    """A flow that cannot be written down has not failed: it stays in the database as it is, and
+    whoever waits for it begins it again (`cluster.endings`)."""
+    try:
+        yield
+    except OperationalError as error:
+        log.warning("flow %s cannot be written down: %s", name, error.orig)
+        raise asyncio.CancelledError from error
 
 
 async def _choose(artifact: str, after: list[str]) -> str:
@@ -174,21 +197,24 @@ class _DurableFlow(Reader):
             self._engine.expect(self._film, name)
             self._engine.begun(self._film, step)
             with SetWorkflowID(name):
-                handle = await DBOS.start_workflow_async(
-                    _durable_step, step.model_dump(mode="json"), names
-                )
-        return _DurableHandle(step.artifact, name, handle)
+                await DBOS.start_workflow_async(_durable_step, step.model_dump(mode="json"), names)
+        return _DurableHandle(step.artifact, name)
 
 
+@dataclass(frozen=True)
 class _DurableHandle:
-    def __init__(self, artifact: Artifact, name: str, handle: Any) -> None:
-        self.artifact = artifact
-        self._name, self._handle = name, handle
+    artifact: Artifact
+    name: str
 
     async def result(self) -> Artifact:
-        await _engines[-1].ends.wait_for(self._name)
-        await self._handle.get_result(polling_interval_sec=POLL_S)
+        await _result(self.name)
         return self.artifact
+
+
+async def _result(name: str) -> Any:
+    """What a flow ended with, in whichever of its runs."""
+    await _engines[-1].ends.wait_for(name)
+    return await DBOS.get_result_async(name)
 
 
 def sqlite(database: Path) -> str:
@@ -216,7 +242,9 @@ def launch(
     logging.getLogger("dbos").setLevel(logging.CRITICAL)  # a step's failure is told by its error
     prepare(database_url)
     client = open_client(database_url)
-    engine = _Engine(run, store, interests or Interests(), begun, client, Endings(client))
+    lock, stopped = asyncio.Lock(), set[str]()
+    ends = Endings(client, lock, stopped)
+    engine = _Engine(run, store, interests or Interests(), begun, client, ends, lock, stopped)
     for name, steps in take_over(client, FLOW_VERSION, wanted).items():
         for step in steps:
             engine.expect(name, step)
@@ -244,12 +272,12 @@ def shut_down() -> None:
 
 async def film(order: Order, name: str | None = None) -> Artifact:
     """Run one film to its end, or join the one of this name (by default, the order's) that is
-    under way. Raises `StepError`, and `Cancelled` after `cancel`."""
+    under way. Raises `StepError`, `Cancelled` after `cancel`, and
+    `sqlalchemy.exc.OperationalError` where it cannot be written down that it is begun."""
     name = name or str(order.artifact)
-    handle = await _whole(_start_film(order, name))
+    await _whole(_start_film(order, name))
     try:
-        await _engines[-1].ends.wait_for(name)
-        made = await handle.get_result(polling_interval_sec=POLL_S)
+        made = await _result(name)
     except _CANCELLED as error:
         raise Cancelled(str(order.artifact)) from error
     except asyncio.CancelledError as error:
@@ -262,9 +290,9 @@ async def film(order: Order, name: str | None = None) -> Artifact:
     return Artifact.parse(made)
 
 
-async def _start_film(order: Order, name: str) -> Any:
+async def _start_film(order: Order, name: str) -> None:
     with SetWorkflowID(name):
-        return await DBOS.start_workflow_async(_durable_film, order.model_dump(mode="json"))
+        await DBOS.start_workflow_async(_durable_film, order.model_dump(mode="json"))
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from cluster import durable
 from cluster.artifacts import Artifact, Store
 from cluster.bookkeeping import Books
@@ -219,6 +221,8 @@ class StandingDirector:
             await self._end(story, "finished", film=film)
         except StepError as error:
             await self._end(story, "failed", error=first_line(error))
+        except OperationalError:
+            raise  # a full disk ends no story: it is begun again (`_look`)
         except Exception as error:
             log.debug("story %s ends oddly", entry.id, exc_info=error)
             await self._end_oddly(story, error)
@@ -227,7 +231,7 @@ class StandingDirector:
 
     async def _end_oddly(self, story: _Running, error: Exception) -> None:
         """It ends for a reason that its flow does not know of, and the flow with it."""
-        told = f"{type(error).__name__}: {error}"
+        told = "a fault of ours stopped it; the server's log says which"
         if isinstance(error, Cancelled):
             told = "its flow was stopped, and not by its owner"
         elif isinstance(error, ValueError):

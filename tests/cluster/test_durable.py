@@ -316,3 +316,49 @@ def test_of_several_steps_about_to_begin_none_does(hands, launched, monkeypatch)
 
     asyncio.run(asyncio.wait_for(cancelled(), 120))
     assert not hands.began
+
+
+@pytest.mark.parametrize("label", ["clip library", "prior of bowing", "scene 1", "film"])
+def test_a_flow_goes_on_when_a_full_disk_has_space_again(hands, launched, disk, label):
+    hands.waiting = {label: asyncio.Event()}
+    orders = sample_order(), sample_order(seed=1)
+
+    async def both() -> list[Artifact]:
+        launched()
+        first = asyncio.create_task(durable.film(orders[0]))
+        while not hands.began[label]:
+            await asyncio.sleep(0.01)
+        disk.is_full = True
+        hands.waiting[label].set()
+        while disk.refused < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        disk.is_full = False
+        return [await first, await durable.film(orders[1])]
+
+    films = asyncio.run(asyncio.wait_for(both(), 60))
+    assert all(map(hands.store.has, films))
+    assert hands.began["prior of bowing"] == hands.began["clip library"] == 1
+
+
+def test_what_is_stopped_while_a_disk_is_full_is_not_begun_again(hands, launched, disk):
+    hands.waiting = {"prior of bowing": asyncio.Event()}
+    order = sample_order()
+
+    async def cancelled() -> None:
+        launched()
+        task = asyncio.create_task(durable.film(order))
+        while not hands.began["prior of bowing"]:
+            await asyncio.sleep(0.01)
+        disk.is_full = True
+        hands.waiting["prior of bowing"].set()
+        while disk.refused < 2:
+            await asyncio.sleep(0.01)
+        disk.is_full = False
+        await durable.cancel(str(order.artifact))
+        with pytest.raises(Cancelled):
+            await task
+        await asyncio.sleep(1)
+
+    asyncio.run(asyncio.wait_for(cancelled(), 60))
+    assert not hands.began["scene 1"]

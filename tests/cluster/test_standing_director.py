@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from cluster import bookkeeping, durable
+from cluster import bookkeeping, durable, standing_director
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import StepEvent, Watch
 from cluster.durable import sqlite
@@ -444,6 +444,42 @@ def test_an_end_that_cannot_be_told_at_first_is_told_later(house, monkeypatch, c
     assert [entry.state for entry in ended] == ["finished", "finished"]
     assert "the disk is odd" in caplog.text
     assert "it is begun again" in caplog.text
+
+
+@pytest.mark.parametrize("label", ["plan", "prior of bowing", "film"])
+def test_a_full_disk_ends_no_story(house, disk, monkeypatch, label):
+    monkeypatch.setattr(standing_director, "AGAIN_S", 0.1)
+    house.hands.waiting = {label: asyncio.Event()}
+
+    async def all_of_them() -> list[StoryEntry]:
+        async with house.directed():
+            first = house.submit()
+            await house.until(lambda: house.hands.began[label])
+            disk.is_full = True
+            house.hands.waiting[label].set()
+            others = [house.submit(seed=seed) for seed in (1, 2)]
+            await house.until(lambda: disk.refused > 5)
+            disk.is_full = False
+            return await house.ends(first, *others)
+
+    ended = asyncio.run(all_of_them())
+    assert [entry.state for entry in ended] == ["finished"] * 3
+    assert house.hands.began["prior of bowing"] == 1
+
+
+def test_a_story_that_ends_oddly_tells_strangers_nothing_of_ours(house, monkeypatch):
+    async def fails(*_: object) -> Artifact:
+        raise KeyError("/secret/place")
+
+    monkeypatch.setattr(durable, "film", fails)
+
+    async def one() -> list[StoryEntry]:
+        async with house.directed():
+            return await house.ends(house.submit())
+
+    (entry,) = asyncio.run(one())
+    assert entry.state == "failed"
+    assert entry.error == "a fault of ours stopped it; the server's log says which"
 
 
 def test_a_failure_without_words_is_told_by_its_name(house, monkeypatch):
