@@ -76,6 +76,11 @@ class Ledger:
         with self._database.reading() as db:
             return keys.read_keys(db)
 
+    def is_revoked(self, key_id: str) -> bool:
+        """Whether a key opens nothing any more. Raises `cluster.ledger.keys.UnknownKey`."""
+        with self._database.reading() as db:
+            return keys.read_key(db, key_id).revoked
+
     def revoke_key(self, key_id: str) -> None:
         """Its secret opens nothing from now on. Raises `cluster.ledger.keys.UnknownKey`."""
         with self._database.writing() as db:

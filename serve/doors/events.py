@@ -10,6 +10,7 @@ import anyio
 from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cluster.ledger import Event, Key, UnknownStory
 from serve.doors.examples import EVENTS
@@ -34,7 +35,7 @@ Answer = TypeVar("Answer")
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "The stream. It ends with the story.",
+            "description": "The stream. It ends with the story, or with the key.",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}},
         },
         204: {"description": "The story has ended and everything was told; do not come again."},
@@ -59,11 +60,24 @@ async def follow_story(
     if house.streams[key.id] >= house.options.max_streams:
         detail = f"{house.options.max_streams} streams of this key are open"
         raise Refusal(429, "too-many", detail, headers={"Retry-After": "5"})
-    return StreamingResponse(
-        _stream(house, key, story_id, seq),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return _Stream(house, key, story_id, seq)
+
+
+class _Stream(StreamingResponse):
+    """A stream, counted from the moment it is granted until it is over, told or not."""
+
+    def __init__(self, house: House, key: Key, story_id: str, seq: int) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        told = _stream(house, key, story_id, seq)
+        super().__init__(told, media_type="text/event-stream", headers=headers)
+        self._open, self._key_id = house.streams, key.id
+        self._open[self._key_id] += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._open[self._key_id] -= 1
 
 
 def _number(last_event_id: str) -> int:
@@ -74,21 +88,23 @@ def _number(last_event_id: str) -> int:
 
 
 async def _stream(house: House, key: Key, story_id: str, seq: int) -> AsyncIterator[bytes]:
-    house.streams[key.id] += 1
     try:
         yield _OPENING
         async for chunk in _news(house, key, story_id, seq):
             yield chunk
     except UnknownStory:  # deleted under our hands: there is no more to tell
         return
-    finally:
-        house.streams[key.id] -= 1
 
 
 async def _news(house: House, key: Key, story_id: str, seq: int) -> AsyncIterator[bytes]:
+    """Until the story has ended, or its key is revoked, which is looked at now and then."""
     poll_s = pause_s = house.options.poll_s
-    spoken = time.monotonic()
+    spoken = asked = time.monotonic()
     while True:
+        if time.monotonic() - asked >= house.options.heartbeat_s:
+            if await _ask(house.ledger.is_revoked, key.id):
+                return
+            asked = time.monotonic()
         # The state before the events: an end and its event are written together.
         story = await _ask(house.ledger.story, story_id, key_id=key.id)
         events = await _ask(house.ledger.events, story_id, after=seq, limit=PAGE)

@@ -1,5 +1,6 @@
 """Event streams, through a real server: in order, from any point on, to the end and no longer."""
 
+import asyncio
 import json
 import threading
 import time
@@ -131,6 +132,35 @@ def test_a_key_may_hold_so_many_streams_and_gets_them_back(server):
                 return
         time.sleep(0.1)
     pytest.fail("streams that were left are still counted")
+
+
+def test_streams_that_come_at_once_are_counted_at_the_door(ledger, stage, monkeypatch):
+    app = make_doors(ledger, stage, options(max_streams=2))
+    caller = Caller(app, ledger.add_key("alice")[1])
+    story = caller.order()
+    ask = ledger.events
+
+    def slowly(*words: Any, **more: Any) -> Any:
+        time.sleep(0.2)
+        return ask(*words, **more)
+
+    monkeypatch.setattr(ledger, "events", slowly)
+    ends = threading.Timer(1.5, ledger.ask_cancel, (story,), {"key_id": ledger.keys()[0].id})
+    ends.start()
+    asked = [("GET", f"/v1/stories/{story}/events", {})] * 6
+    answers = asyncio.run(caller.calls(asked))
+    assert sorted(answer.status_code for answer in answers) == [200] * 2 + [429] * 4
+    assert not +app.state.house.streams
+
+
+def test_a_stream_ends_with_its_key(server, ledger):
+    client, story = server
+    with client.stream("GET", f"/v1/stories/{story}/events") as response:
+        events = read(response)
+        assert next(events)["id"] == "1"
+        ledger.revoke_key(ledger.keys()[0].id)
+        assert [event for event in events if event] == []
+    assert client.get(f"/v1/stories/{story}/events").status_code == 401
 
 
 @pytest.mark.parametrize("odd", ["x", "-1", "1.5", "9" * 13, "9" * 12, "1 OR 1"])
