@@ -2,7 +2,8 @@
 
 Ray replaces a worker that dies, but nobody replaces Ray's own processes, and what they leave behind
 accepts stories that nobody films. A server without them therefore ends at once, and whoever started
-it starts it again: all that was accepted goes on then.
+it starts it again: all that was accepted goes on then. Where the word to stop went to Ray too, as a
+service manager says it to all processes of a server, that is how it stops.
 """
 
 import os
@@ -17,6 +18,8 @@ from cluster.workdir import WorkDir
 from serve.ending import FAILED
 
 LOOK_S = 1.0
+HEARS_S = 0.5
+"""How much later than Ray this process may come to hear that it is to stop."""
 _VITAL = ("gcs_server", "raylet")
 
 
@@ -24,15 +27,15 @@ class Pulse(threading.Thread):
     """Ends this process when the Ray that runs in a work folder dies; one elsewhere is nobody's
     here. A thread, as whatever waits for a dead Ray waits for ever."""
 
-    def __init__(self, work: WorkDir) -> None:
+    def __init__(self, work: WorkDir, told: threading.Event) -> None:
         super().__init__(daemon=True)
-        self._work, self._over = work, threading.Event()
+        self._work, self._told, self._over = work, told, threading.Event()
         self._vital = {p.name(): p for p in leftovers(work) if p.name() in _VITAL}
 
     @classmethod
-    def of(cls, work: WorkDir) -> Self:
-        """Felt from now on."""
-        pulse = cls(work)
+    def of(cls, work: WorkDir, told: threading.Event) -> Self:
+        """Felt from now on; ``told`` is set when the server is to stop."""
+        pulse = cls(work, told)
         pulse.start()
         return pulse
 
@@ -47,13 +50,15 @@ class Pulse(threading.Thread):
         self._over.set()
 
     def _end(self, name: str) -> None:
-        sys.stderr.write(
-            f"dreamrunner: Ray's {name} died, and this server ends with it; start it again, and "
-            "what was accepted goes on\n"
-        )
-        sys.stderr.flush()
+        is_stopped = self._told.wait(HEARS_S)
+        if not is_stopped:
+            sys.stderr.write(
+                f"dreamrunner: Ray's {name} died, and this server ends with it; start it again, "
+                "and what was accepted goes on\n"
+            )
+            sys.stderr.flush()
         end_leftovers(self._work)
-        os._exit(FAILED)
+        os._exit(0 if is_stopped else FAILED)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -1,9 +1,11 @@
 """`dreamrunner serve`: the whole cluster on this machine. `dreamrunner key`: who may use it."""
 
+import errno
 import ipaddress
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -70,17 +72,19 @@ def run(
     )
     open_studio(Site(application).profile, work)  # what is missing is told before Ray starts
     with work.locked():
+        check_free(host, port)
         end_leftovers(work)
         LocalStore(work.artifacts).sweep(work.scratch)
         ray = LocalRay(work, profile.resources.machine)
         os.environ.update(RAY_ENVIRONMENT)
+        told = threading.Event()
         try:
             ray.start()
-            with closing(Pulse.of(work)):
+            with closing(Pulse.of(work, told)):
                 _deploy(application, host, port)
                 secret = _first_key(work) if auth else None
                 _say(host, port, secret, _metrics_port(), as_json=as_json)
-                _until_told()
+                _until(told)
                 _withdraw()
         finally:
             ray.stop()
@@ -145,8 +149,23 @@ def _say(host: str, port: int, secret: str | None, metrics_port: int, *, as_json
     sys.stdout.flush()
 
 
-def _until_told() -> None:
-    told = threading.Event()
+def check_free(host: str, port: int) -> None:
+    """Raise `UnavailableError` where a server listens there already: Serve's proxy would share the
+    port with it, and each have a part of the requests. `InputError` for no address of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that just ended
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise InputError(f"{host} is no address: {error.strerror}") from error
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        raise UnavailableError(f"port {port} of {host} {why}; give another --port") from error
+
+
+def _until(told: threading.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     told.wait()

@@ -10,12 +10,15 @@ from cluster.local import MARK, leftovers
 from cluster.workdir import WorkDir
 
 SERVER = """
-import pathlib, sys, time
+import pathlib, sys, threading, time
 from cluster.workdir import WorkDir
 from serve.pulse import Pulse
-pulse = Pulse.of(WorkDir(pathlib.Path(sys.argv[1])))
+told = threading.Event()
+pulse = Pulse.of(WorkDir(pathlib.Path(sys.argv[1])), told)
 if sys.argv[2] == "closed":
     pulse.close()
+if sys.argv[2] == "told":
+    told.set()
 print("felt", flush=True)
 time.sleep(float(sys.argv[3]))
 print("alive", flush=True)
@@ -63,3 +66,12 @@ def test_a_worker_may_die_and_ray_may_go_when_the_server_does(tmp_path):
     raylet.kill()
     assert closed.communicate(timeout=60)[0] == "alive\n"
     assert lives.wait(60) == 1
+
+
+def test_a_server_whose_ray_is_told_to_stop_with_it_stops(tmp_path):
+    raylet, worker = spawn(tmp_path, "raylet"), spawn(tmp_path, "worker")
+    server = serve(tmp_path, "told", 60)
+    raylet.terminate()
+    assert server.communicate(timeout=60) == ("", "")
+    assert server.returncode == 0
+    assert worker.wait(60) == -9

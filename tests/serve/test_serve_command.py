@@ -1,6 +1,7 @@
 """`dreamrunner serve` without a Ray: what it tells, and what stays when it cannot start."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_metrics_port", lambda: 1)
     monkeypatch.setattr(ray.serve, "start", lambda **_: None)
     monkeypatch.setattr(ray.serve, "run", lambda *_, **__: None)
-    for name in ("_until_told", "_withdraw"):
-        monkeypatch.setattr(serving, name, lambda: None)
+    for name in ("_until", "_withdraw"):
+        monkeypatch.setattr(serving, name, lambda *_: None)
 
 
 @pytest.fixture
@@ -67,6 +68,21 @@ def test_a_first_key_is_made_when_it_is_shown(serve, monkeypatch):
     assert shown[0].startswith("dr_")
     assert shown[1] is None
     assert [key.name for key in keys()] == ["first"]
+
+
+def test_a_port_in_use_is_told_before_ray_starts(call, studio):
+    words = ("--profile", studio / "tiny.yaml", "--work-dir", "work")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, _, err = call("serve", *words, "--port", str(port))
+    assert (code, err.count("\n"), NoRay.started) == (1, 1, 0)
+    assert f"port {port} of 127.0.0.1 is in use; give another --port" in err
+    code, _, err = call("serve", *words, "--host", "no.such.host.invalid")
+    assert (code, NoRay.started) == (2, 0)
+    assert "no.such.host.invalid is no address" in err
 
 
 @pytest.mark.parametrize(
