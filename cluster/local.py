@@ -1,7 +1,8 @@
 """A Ray of our own on this machine: started when a step needs it, stopped with the command.
 
-It is quiet, has no dashboard, and answers nobody without this run's token: Ray binds to every
-interface whatever it is told. All its processes carry the work folder's mark in their environment,
+It is quiet, has no dashboard, and answers nobody without this run's token: some of Ray's processes
+bind to every interface whatever they are told. What asks for no token (its metrics) listens on
+loopback alone, and nobody else looks into its folder. All its processes carry the work folder's mark in their environment,
 so that what a killed command left behind can be found and ended. Where the environment names a
 Ray (``RAY_ADDRESS``, as inside a Ray job), that one is used, and left as it is.
 """
@@ -37,6 +38,10 @@ _ENVIRONMENT = {
 }
 
 
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's word, on any system, for a machine of its own: it takes loopback for its address."""
+
+
 class RayStartError(RuntimeError):
     """Ray could not be started here."""
 
@@ -54,8 +59,10 @@ class LocalRay:
         self._work = work
         self._machine = machine
         self._ray: Any = None
-        if ADDRESS not in os.environ and not guarded():
-            raise RayStartError("Ray was imported here before it was told to ask for a token")
+        if ADDRESS not in os.environ:
+            if not guarded():
+                raise RayStartError("Ray was imported here before it was told to ask for a token")
+            os.environ.update(_ALONE)
         os.environ.update({**_ENVIRONMENT, MARK: str(work.root.resolve())})
 
     def start(self) -> ModuleType:
@@ -89,6 +96,9 @@ class LocalRay:
         return module
 
     def _init(self, ray: Any) -> None:
+        folder = _session_folder(self._work)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)  # not if somebody else has made it
         ray.init(
             address="local",
             num_cpus=self._machine.cpus,
@@ -98,7 +108,7 @@ class LocalRay:
             logging_level="CRITICAL",
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(_session_folder(self._work)),
+            _temp_dir=str(folder / "ray"),  # which Ray opens to everybody
         )
 
     def stop(self) -> None:
