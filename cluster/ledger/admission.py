@@ -82,6 +82,7 @@ def first_answer(
         plan_given=plan is not None,
         plan_tag=None if plan is None else tag_of(plan),
         film=None,
+        film_revision=None,
         error=None,
         progress=None,
     )

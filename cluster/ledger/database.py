@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
-from cluster.ledger.tables import METADATA, VERSION, VERSIONS
+from cluster.ledger.tables import METADATA, UPGRADES, VERSION, VERSIONS
 
 BUSY_TIMEOUT_MS = 30_000
 POOL_SIZE = 8
@@ -78,7 +78,12 @@ class Database:
             found = db.execute(select(VERSIONS.c.version)).scalar()
             if found is None:
                 db.execute(VERSIONS.insert().values(version=VERSION))
-            elif found != VERSION:
+            while found in UPGRADES:
+                for statement in UPGRADES[found]:
+                    db.execute(text(statement))
+                found += 1
+                db.execute(VERSIONS.update().values(version=found))
+            if found not in (None, VERSION):
                 raise LedgerUrlError(
                     f"the ledger has tables of version {found}, this code knows {VERSION}; "
                     "run the code that made it, or name another database"

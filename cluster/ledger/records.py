@@ -62,7 +62,8 @@ class StoryEntry(Record):
     """It came with the story or from an edit, and is not what was planned."""
     plan_tag: str | None
     film: str | None
-    """Name of the artifact."""
+    """Name of the artifact: the last film that was finished, of whichever revision."""
+    film_revision: int | None
     error: str | None
     progress: dict[str, Any] | None
 

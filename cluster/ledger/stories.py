@@ -83,6 +83,8 @@ def move(
         changes["started_s"] = now
     elif state not in UNDER_WAY:
         changes["ended_s"] = now
+    if state == "finished":
+        changes["film_revision"] = story.revision
     moved = story.model_copy(update=changes)
     _change(db, story.id, changes, [_state_news(moved)], now)
     return moved
@@ -126,9 +128,10 @@ def refuse_edit(story: StoryEntry, if_match: str) -> None:
 
 
 def replace_plan(db: Connection, story: StoryEntry, plan: dict[str, Any], now: float) -> StoryEntry:
-    """A new revision with an edited plan: it is accepted again, and everything begins anew."""
+    """A new revision with an edited plan: it is accepted again, and everything begins anew. The
+    film that was finished stays until there is another."""
     anew = {"state": "accepted", "revision": story.revision + 1}
-    gone = dict.fromkeys(("started_s", "ended_s", "film", "error", "progress"))
+    gone = dict.fromkeys(("started_s", "ended_s", "error", "progress"))
     given = {"plan": plan, "plan_given": True, "plan_tag": tag_of(plan)}
     changes: dict[str, Any] = {**anew, **gone, **given}
     edited = story.model_copy(update=changes)
@@ -164,7 +167,8 @@ def _refuse_under_way(story: StoryEntry, done: str) -> None:
 
 def _state_news(story: StoryEntry) -> News:
     fields = {"state": story.state, "revision": story.revision}
-    found = {"film": story.film, "error": story.error}
+    film = story.film if story.state == "finished" else None
+    found = {"film": film, "error": story.error}
     return "state", {**fields, **{name: value for name, value in found.items() if value}}
 
 

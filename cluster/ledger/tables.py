@@ -17,8 +17,15 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-VERSION = 2
+VERSION = 3
 """Of these tables. Raise it when they change."""
+UPGRADES = {
+    2: (
+        "ALTER TABLE ledger_stories ADD COLUMN film_revision INTEGER",
+        "UPDATE ledger_stories SET film_revision = revision WHERE film IS NOT NULL",
+    ),
+}
+"""What makes tables of a version those of the next."""
 
 
 class Words(TypeDecorator[str]):
@@ -79,6 +86,7 @@ STORIES = Table(
     Column("plan_given", Boolean, nullable=False),
     Column("plan_tag", Words),
     Column("film", Words),
+    Column("film_revision", Integer),
     Column("error", Words),
     Column("progress", Json),
     Column("num_events", Integer, nullable=False),

@@ -76,6 +76,7 @@ STORY: dict[str, Any] = {
         },
     },
     "plan_tag": "0f3c9a5d7e21b846",
+    "film_revision": None,
     "error": None,
     "links": {
         "self": f"/v1/stories/{_STORY_ID}",

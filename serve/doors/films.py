@@ -47,7 +47,8 @@ def show_film(
     if_none_match: IfNoneMatch = None,
     byte_range: Range = None,
 ) -> Response:
-    """The film of a finished story (mp4)."""
+    """The film of a story (mp4): the last one that was finished, also while an edit of its plan is
+    filmed, and after one that came to nothing."""
     return send_file(house, house.ledger.story(story_id, key_id=key.id), "film.mp4", request)
 
 
@@ -61,13 +62,13 @@ def show_sheet(
     if_none_match: IfNoneMatch = None,
     byte_range: Range = None,
 ) -> Response:
-    """The contact sheet of a finished story: its scenes at a glance (png)."""
+    """The contact sheet of a story's film: its scenes at a glance (png)."""
     return send_file(house, house.ledger.story(story_id, key_id=key.id), "film.png", request)
 
 
 def send_file(house: House, story: StoryEntry, name: FilmFile, request: Request) -> Response:
-    """A file of a finished story. The film's name is its content's key, and so its ETag."""
-    if story.state != "finished" or story.film is None:
+    """A file of a story's film. The film's name is its content's key, and so its ETag."""
+    if story.film is None:
         raise Refusal(409, "too-early", f"story {story.id} is {story.state}; it has no film")
     headers = {
         "ETag": f'"{story.film}"',

@@ -68,7 +68,8 @@ def edit_plan(
         str | None, Header(description="The ETag of the plan that was edited.")
     ] = None,
 ) -> StoryView:
-    """Film an ended story again from an edited plan: only what the edit changed is made anew."""
+    """Film an ended story again from an edited plan: only what the edit changed is made anew. Until
+    that is finished, the film is the one there was (`film_revision` of the story)."""
     story = house.ledger.story(story_id, key_id=key.id)
     if if_match is None:
         raise Refusal(428, "precondition-needed", "send If-Match with the ETag of GET …/plan")

@@ -71,6 +71,9 @@ class StoryView(Record):
     progress: Progress | None
     plan_tag: str | None
     """Of the plan as it is now; its ETag."""
+    film_revision: int | None
+    """Of which revision the film is that can be fetched: the last one that was finished. Null:
+    there is no film yet."""
     error: str | None
     """Why it failed."""
     links: Links
@@ -135,7 +138,8 @@ def cancel_story(story_id: StoryId, house: AHouse, key: AKey, request: Request) 
 
 @router.delete("/{story_id}", status_code=204)
 def delete_story(story_id: StoryId, house: AHouse, key: AKey) -> None:
-    """Delete a story that has ended."""
+    """Delete a story that has ended. What was made for it stays on the machines, where other
+    stories may share it; nobody can ask for it here any more."""
     house.ledger.forget(story_id, key_id=key.id)
 
 

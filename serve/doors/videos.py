@@ -164,7 +164,8 @@ def show_content(
 
 @router.delete("/{video_id}")
 def delete_video(video_id: VideoId, house: AHouse, key: AKey) -> VideoDeleted:
-    """Delete a video. One that is made at the moment is asked to stop; delete it again then."""
+    """Delete a video. One that is made at the moment is asked to stop; delete it again then. What
+    was made for it stays on the machines, where others may share it."""
     if house.ledger.ask_cancel(video_id, key_id=key.id).state == "cancelling":
         detail = "the video is being cancelled; delete it again when it has ended"
         raise Refusal(409, "under-way", detail)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from cluster.ledger import Ledger
@@ -37,6 +38,24 @@ def test_other_tables_are_refused(url: str) -> None:
     database.close()
     with pytest.raises(LedgerUrlError, match="99"):
         Ledger(url)
+
+
+def test_tables_of_the_version_before_become_those_of_now(url: str) -> None:
+    ledger = Ledger(url)
+    key, _ = ledger.add_key("studio")
+    stories = [ledger.submit(key, {}).story.id for _ in range(2)]
+    ledger.take(2)
+    ledger.advance(stories[0], "finished", film="film-1")
+    ledger.close()
+    database = Database(url)
+    with database.writing() as db:
+        db.execute(text("ALTER TABLE ledger_stories DROP COLUMN film_revision"))
+        db.execute(VERSIONS.update().values(version=2))
+    database.close()
+    for _ in range(2):
+        ledger = Ledger(url)
+        assert [ledger.story(story).film_revision for story in stories] == [1, None]
+        ledger.close()
 
 
 def test_half_a_transaction_is_none(url: str) -> None:

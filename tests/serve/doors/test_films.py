@@ -5,6 +5,7 @@ import pytest
 
 from cluster.ledger import Ledger
 from serve.doors.app import make_doors
+from serve.doors.examples import PLAN
 from tests.serve.doors.house import FILM, FILM_BYTES, Caller, finish, listening, options, png
 
 SIZE = len(FILM_BYTES)
@@ -134,3 +135,23 @@ def test_ranges_from_a_real_server(ledger, stage):
         assert client.get(path, headers={"Range": "bytes=5-9"}).content == FILM_BYTES[5:10]
         assert client.get(path, headers={"Range": f"bytes={SIZE}-"}).status_code == 416
         assert client.head(path).headers["content-length"] == str(SIZE)
+
+
+def test_an_edit_that_comes_to_nothing_leaves_the_film_that_was_there(alice, ledger):
+    story = alice.order(characters=["pirate"], num_scenes=1)
+    path, edits = f"/v1/stories/{story}", {"If-Match": "*"}
+    assert alice("GET", path).json()["film_revision"] is None
+    finish(ledger, story, PLAN)
+    assert alice("GET", path).json()["film_revision"] == 1
+    assert alice("PUT", f"{path}/plan", json=PLAN, headers=edits).status_code == 202
+    assert alice("GET", f"{path}/film").content == FILM_BYTES
+    alice("POST", f"{path}/cancel")
+    shown = alice("GET", path).json()
+    assert (shown["state"], shown["revision"], shown["film_revision"]) == ("cancelled", 2, 1)
+    assert alice("GET", f"{path}/film").content == FILM_BYTES
+    assert alice("GET", f"/v1/videos/video_{story[6:]}/content").content == FILM_BYTES
+    assert alice("PUT", f"{path}/plan", json=PLAN, headers=edits).status_code == 202
+    finish(ledger, story)
+    assert alice("GET", path).json()["film_revision"] == 3
+    told = [event.data for event in ledger.events(story) if event.kind == "state"]
+    assert [one["revision"] for one in told if "film" in one] == [1, 3]
