@@ -155,10 +155,8 @@ class Crew:
                     return seconds
             except _losses() as death:
                 if attempt == share.attempts:
-                    last = f"{type(death).__name__}: {first_line(death)}"
-                    raise StepError(
-                        f"{step.label}: its worker died {attempt} times; {last}"
-                    ) from death
+                    how = f"its worker died {attempt} times; {first_line(death)}"
+                    raise StepError(f"{step.label}: {how}") from death
         raise AssertionError("every try returns or raises")
 
     async def _follow(self, seat: Seat, step: Step) -> float:
@@ -200,8 +198,8 @@ async def _halt(seat: Seat, step: Step, events: AsyncIterator[Event]) -> None:
 
 def told(step: Step, failure: Failure, work: WorkDir) -> StepError:
     """A failure as an error of one line, which may be told to strangers; the whole story goes to
-    the work folder's logs."""
-    work.logs.mkdir(parents=True, exist_ok=True)
-    log = work.logs / f"{step.artifact}.txt"
-    log.write_text(failure.story)
-    return StepError(f"{step.label}: {failure.reason}: {failure.message}")
+    the work folder's logs, where there is space for it."""
+    with contextlib.suppress(OSError):
+        work.logs.mkdir(parents=True, exist_ok=True)
+        (work.logs / f"{step.artifact}.txt").write_text(failure.story)
+    return StepError(f"{step.label}: {failure.message}")

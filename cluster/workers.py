@@ -5,6 +5,7 @@ its progress can be streamed and the word to stop can be heard meanwhile. What a
 written aside and published whole.
 """
 
+import errno
 import shutil
 import threading
 import time
@@ -25,6 +26,9 @@ from cluster.workdir import WorkDir
 from pipelines.progress import Cancelled, Progress
 
 
+NO_SPACE = "no space is left to keep what is made"
+
+
 @dataclass(frozen=True)
 class Failure:
     """How a step failed, in words: an error itself may not survive the way to another process."""
@@ -38,7 +42,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Self:
         story = "".join(traceback.format_exception(error))
-        return cls(type(error).__name__, first_line(error), story)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        return cls(type(error).__name__, NO_SPACE if full else first_line(error), story)
 
 
 Event = tuple[int, int] | Failure

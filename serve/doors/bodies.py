@@ -1,6 +1,7 @@
 """What clients may send: records that refuse unknown fields and characters nobody can see."""
 
 import re
+import unicodedata
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, WithJsonSchema, field_validator, model_validator
@@ -15,6 +16,7 @@ MAX_PARTS = 50_000
 MAX_WISHES = 8
 MAX_IMAGES = 10
 MAX_SECONDS = 3600
+EMPTY = "is empty; say in a few words what the film is about"
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _ANY_NUMBER = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[0-9]+$"}]}
@@ -54,6 +56,11 @@ def refuse_unseen(value: object) -> None:
         if num_parts > MAX_PARTS:
             raise ValueError(f"holds more than {MAX_PARTS} names and values")
         waiting.extend((inner, depth + 1) for inner in inside)
+
+
+def says_something(text: str) -> bool:
+    """Whether a letter, a digit or a sign is in it that can be seen."""
+    return any(unicodedata.category(one)[0] not in "CZM" for one in text)
 
 
 class NewCharacter(Record):
@@ -103,8 +110,8 @@ class StoryRequest(Body):
     @field_validator("topic")
     @classmethod
     def _says_something(cls, topic: str | None) -> str | None:
-        if topic is not None and not topic.strip():
-            raise ValueError("is empty; say in a few words what the film is about")
+        if topic is not None and not says_something(topic):
+            raise ValueError(EMPTY)
         return topic.strip() if topic else topic
 
     @model_validator(mode="after")
@@ -151,6 +158,6 @@ class VideoRequest(Body):
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, prompt: str) -> str:
-        if not prompt.strip():
-            raise ValueError("is empty; say in a few words what the video is about")
+        if not says_something(prompt):
+            raise ValueError(EMPTY)
         return prompt.strip()

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Header
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from cluster.ledger import Key, Replay, StoryEntry, Submission, UnknownCharacter
 from cluster.ledger.records import canonical
-from cluster.profiles import first_fault
-from pipelines.plan import MAX_CHARACTERS, Character, Record, StoryPlan, slug
+from pipelines.plan import Character, Record, StoryPlan, slug
 from serve.doors.bodies import NewCharacter, StoryRequest
 from serve.doors.house import House, checked_character_id
-from serve.doors.plan_check import check_plan
+from serve.doors.plan_check import check_names, check_plan
 from serve.doors.problems import invalid
 
 IdempotencyKey = Annotated[
@@ -168,17 +167,11 @@ def _unasked(
 
 
 def _planned_cast(plan: StoryPlan, shipped: dict[str, CastMember]) -> list[CastMember]:
-    if len(plan.characters) > MAX_CHARACTERS:
-        raise invalid("#/plan/characters", f"more than {MAX_CHARACTERS} characters")
-    cast = []
-    for place, name in enumerate(plan.characters):
-        try:
-            new = NewCharacter(name=name, phrase=name)
-        except ValidationError as error:
-            raise invalid(f"#/plan/characters/{place}", first_fault(error)) from error
-        member = CastMember(name=new.name, phrase=new.phrase)
-        cast.append(shipped.get(slug(name), member))
-    return cast
+    check_names(plan.characters, "#/plan/characters")
+    new = [NewCharacter(name=name, phrase=name) for name in plan.characters]
+    return [
+        shipped.get(slug(one.name), CastMember(name=one.name, phrase=one.phrase)) for one in new
+    ]
 
 
 def _num_scenes(house: House, request: StoryRequest) -> int:

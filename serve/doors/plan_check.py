@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.plan import Character, StoryPlan
+from pydantic import ValidationError
+
+from cluster.profiles import first_fault
+from pipelines.plan import MAX_CHARACTERS, Character, StoryPlan, slug
 from pipelines.plan_lint import lint_scene
 from pipelines.plan_words import TRAVELLING, LintOptions
+from serve.doors.bodies import EMPTY, NewCharacter, says_something
 from serve.doors.house import House
 from serve.doors.problems import FaultView, invalid, of_faults
 
@@ -16,12 +20,30 @@ def check_plan(
     plan: StoryPlan, cast: Sequence[Character], house: House, *, start: str = ""
 ) -> None:
     """Raise `serve.doors.problems.Refusal` with every fault; ``start`` points to the plan."""
+    if not says_something(plan.topic):
+        raise invalid(f"#{start}/topic", EMPTY)
+    check_names(plan.characters, f"#{start}/characters")
     if len(plan.scenes) > house.backstage.max_scenes:
         message = f"{len(plan.scenes)} scenes; at most {house.backstage.max_scenes}"
         raise invalid(f"#{start}/scenes", message)
     faults = list(_crowds(plan, start)) or list(_breaches(plan, cast, house, start))
     if faults:
         raise of_faults(faults)
+
+
+def check_names(names: Sequence[str], start: str) -> None:
+    """Raise `serve.doors.problems.Refusal` for nobody, too many, and a name that is none."""
+    if not names:
+        raise invalid(start, "nobody is in this plan; name a character")
+    if len(names) > MAX_CHARACTERS:
+        raise invalid(start, f"more than {MAX_CHARACTERS} characters")
+    for place, name in enumerate(names):
+        try:
+            NewCharacter(name=name, phrase=name)
+        except ValidationError as error:
+            raise invalid(f"{start}/{place}", first_fault(error)) from error
+    if len({slug(name) for name in names}) < len(names):
+        raise invalid(start, "two have the same name; name each once")
 
 
 def _crowds(plan: StoryPlan, start: str) -> Iterator[FaultView]:

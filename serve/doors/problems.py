@@ -3,9 +3,11 @@
 One table says which error means which status. What a client sent is never sent back whole.
 """
 
+import errno
 import json
 import math
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -49,6 +51,7 @@ TITLES: Mapping[str, str] = {
     "quota-spent": "The quota is spent",
     "too-many": "Too many at once",
     "unavailable": "Try again in a moment",
+    "full": "There is no space left",
     "fault": "The fault is ours",
 }
 _BY_STATUS: Mapping[int, str] = {
@@ -148,9 +151,19 @@ def refusal_of(error: Exception, request: Request) -> Refusal:
     for known, (status, kind) in _LEDGER.items():
         if isinstance(error, known):
             return Refusal(status, kind, str(error), headers=_retry_after(error))
+    if is_full(error):
+        detail = "no space is left to keep this; whoever runs the server has to make some"
+        return Refusal(507, "full", detail, headers={"Retry-After": "60"})
     if isinstance(error, OperationalError):
         return Refusal(503, "unavailable", "the ledger is busy", headers={"Retry-After": "1"})
     return Refusal(500, "fault", "an error of ours; it is logged under the request's id")
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a disk has no space left, of the files or of the ledger."""
+    if isinstance(error, OperationalError):
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _retry_after(error: Exception) -> dict[str, str]:

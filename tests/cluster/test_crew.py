@@ -115,6 +115,8 @@ def test_a_failure_is_told_in_one_line_and_written_in_full(site):
     log = (site.work.logs / f"{step.artifact}.txt").read_text()
     assert "make_corpus" in log
     assert site.states(step) == ["waiting", "running", "failed"]
+    assert "CorpusError" in log
+    assert "CorpusError" not in str(told.value), "a name of ours"
 
 
 def test_a_worker_that_dies_is_replaced(site, tmp_path):

@@ -1,5 +1,6 @@
 """A worker without Ray: it streams progress, stops within a unit, publishes whole or not at all."""
 
+import errno
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -151,3 +152,9 @@ def test_steps_are_done_side_by_side_where_a_worker_is_told_so(tmp_path, store):
         ends = list(callers.map(lambda step: do(worker, step), steps))
     assert ends == [[(0, 0)]] * 3
     assert all(store.has(step.artifact) for step in steps)
+
+
+def test_a_full_disk_is_told_without_its_places():
+    failure = Failure.of(OSError(errno.ENOSPC, "No space left on device", "/secret/place"))
+    assert failure.message == "no space is left to keep what is made"
+    assert "/secret/place" in failure.story

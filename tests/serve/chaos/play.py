@@ -29,7 +29,7 @@ NAMES = {
     "raylet": "raylet/raylet",
     "gcs_server": "gcs/gcs_server",
 }
-FAILURE = "plan: EngineError: "
+FAILURE = "plan: "
 """Of a story that no model plans."""
 
 
@@ -136,7 +136,8 @@ def ends_wrong(story: Told) -> list[str]:
     if story.cancel_answer == "cancelled":
         return wrong
     if kind == "impossible":
-        right = state == "failed" and story.view["error"].startswith(FAILURE)
+        error = story.view["error"]
+        right = state == "failed" and error.startswith(FAILURE) and "died" not in error
         return [] if right else wrong
     revision = 1 + story.is_edited
     if state != "finished" or story.view["revision"] != revision:

@@ -1,6 +1,7 @@
 """Characters and their images: checked by content, kept under their hash, never by a name."""
 
 import base64
+import errno
 import hashlib
 
 import pytest
@@ -163,3 +164,21 @@ def test_a_key_keeps_so_many_characters(ledger, stage):
     assert upload(caller, png()).status_code == 201
     answer = upload(caller, png())
     assert (answer.status_code, answer.json()["type"][-8:]) == (429, "too-many")
+
+
+def test_a_full_disk_is_told(alice, stage, ledger, monkeypatch):
+    def fails(_: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/place")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "keep_image", fails)
+        answer = upload(alice, png())
+    assert (answer.status_code, answer.headers["retry-after"]) == (507, "60")
+    assert answer.json()["type"].endswith("full")
+    assert "secret" not in answer.text
+    with ledger._database.writing() as db:
+        size = db.exec_driver_sql("PRAGMA page_count").scalar()
+        db.exec_driver_sql(f"PRAGMA max_page_count = {size}")
+    words = {**WORDS, "name": "x" * 60, "phrase": "y" * 60}
+    codes = {upload(alice, png(), words=words).status_code for _ in range(200)}
+    assert codes == {201, 507}

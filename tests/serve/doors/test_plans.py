@@ -132,6 +132,12 @@ def test_a_fault_is_told_without_what_follows_from_it(alice, story):
         (edited(narration="nul \0"), "#", "control"),
         (edited(narration="Nobody moves."), "#/scenes/0", "rule 5"),
         ({**PLAN, "scenes": []}, "#/scenes", "at least 1"),
+        ({**PLAN, "topic": " \u200b"}, "#/topic", "is empty"),
+        ({**PLAN, "characters": []}, "#/characters", "nobody is in"),
+        ({**PLAN, "characters": ["x" * 61]}, "#/characters/0", "at most 60"),
+        ({**PLAN, "characters": ["?"]}, "#/characters/0", "no letters"),
+        ({**PLAN, "characters": ["Mira", "mira"]}, "#/characters", "same name"),
+        ({**PLAN, "characters": [f"n{n}" for n in range(9)]}, "#/characters", "more than 8"),
         ({**PLAN, "scenes": PLAN["scenes"] * 6}, "#/scenes", "at most 5"),
     ],
 )
