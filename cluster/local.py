@@ -2,9 +2,10 @@
 
 It is quiet, has no dashboard, and answers nobody without this run's token: some of Ray's processes
 bind to every interface whatever they are told. What asks for no token (its metrics) listens on
-loopback alone, and nobody else looks into its folder. All its processes carry the work folder's mark in their environment,
-so that what a killed command left behind can be found and ended. Where the environment names a
-Ray (``RAY_ADDRESS``, as inside a Ray job), that one is used, and left as it is.
+loopback alone, and nobody else looks into its folder. All its processes carry the work folder's
+mark in their environment, so that what a killed command left behind can be found and ended. Where
+the environment names a Ray (``RAY_ADDRESS``, as inside a Ray job), that one is used, and left as it
+is.
 """
 
 import hashlib

@@ -26,9 +26,6 @@ from cluster.workdir import WorkDir
 from pipelines.progress import Cancelled, Progress
 
 
-NO_SPACE = "no space is left to keep what is made"
-
-
 @dataclass(frozen=True)
 class Failure:
     """How a step failed, in words: an error itself may not survive the way to another process."""
@@ -46,6 +43,7 @@ class Failure:
         return cls(type(error).__name__, NO_SPACE if full else first_line(error), story)
 
 
+NO_SPACE = "no space is left to keep what is made"
 Event = tuple[int, int] | Failure
 """Finished units, and all of them; or the end of a step that failed."""
 _STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)

@@ -3,6 +3,7 @@
 from cluster.ledger.admission import QueueFull, QuotaSpent, Refused, ReplayConflict
 from cluster.ledger.characters import UnknownCharacter
 from cluster.ledger.database import LedgerUrlError
+from cluster.ledger.keys import KeyNameError
 from cluster.ledger.ledger import Ledger
 from cluster.ledger.records import (
     ENDED,
@@ -25,6 +26,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Key",
+    "KeyNameError",
     "Ledger",
     "LedgerUrlError",
     "PlanConflict",

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +19,29 @@ LOCAL_KEY = "key_local"
 _FIELDS = [KEYS.c[name] for name in Key.model_fields]
 
 
+MAX_NAME = 64
+_NAME = re.compile(rf"[0-9A-Za-z._-]{{1,{MAX_NAME}}}")
+
+
+class KeyNameError(ValueError):
+    """A key cannot be called so."""
+
+
 class UnknownKey(LookupError):  # noqa: N818 - an answer, no mishap
     """There is no such key."""
 
 
 def add_key(db: Connection, key: Key) -> str:
-    """Keep a new key; its secret is returned, this once."""
+    """Keep a new key; its secret is returned, this once. Raises `KeyNameError` for a name that is
+    none, or that another key has which is not revoked."""
+    if not _NAME.fullmatch(key.name):
+        raise KeyNameError(
+            f"{key.name[:MAX_NAME]!r} is no name of a key; "
+            f"expected 1 to {MAX_NAME} letters, digits, dots, hyphens and underscores"
+        )
+    same = select(KEYS.c.id).where(KEYS.c.name == key.name, KEYS.c.revoked.is_(False))
+    if db.execute(same).first() is not None:
+        raise KeyNameError(f"there is a key {key.name!r} already; revoke it, or take another name")
     secret = f"{SECRET_PREFIX}{secrets.token_urlsafe(32)}"
     db.execute(KEYS.insert().values(**key.model_dump(), secret_sha256=_hash(secret)))
     return secret

@@ -27,6 +27,8 @@ from cluster.ledger.records import (
 from cluster.ledger.tables import KEYS, STORIES
 
 MAX_PRIORITY = 1000
+_NAMING = 0x64726C66
+"""PostgreSQL's lock under which keys are named."""
 _TAKING = 0x64726C65
 """PostgreSQL's lock under which stories are taken."""
 
@@ -55,9 +57,12 @@ class Ledger:
         max_waiting: int = 1000,
         max_gpu_s_a_day: float | None = None,
     ) -> tuple[Key, str]:
-        """A new key and its secret, which is shown this once."""
+        """A new key and its secret, which is shown this once.
+
+        Raises `cluster.ledger.keys.KeyNameError`, for the name of another key too.
+        """
         key = self._new_key(name, weight, max_waiting, max_gpu_s_a_day)
-        with self._database.writing() as db:
+        with self._database.writing(lock=_NAMING) as db:
             return key, keys.add_key(db, key)
 
     def local_key(self) -> Key:

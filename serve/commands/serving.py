@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from cluster.artifacts import LocalStore
-from cluster.ledger import Key, Ledger, LedgerUrlError
+from cluster.ledger import Key, KeyNameError, Ledger, LedgerUrlError
 from cluster.local import LocalRay, end_leftovers
 from cluster.locate import open_studio
 from cluster.profiles import first_fault, load_profile
@@ -191,12 +191,12 @@ def _first_key(work: WorkDir) -> str | None:
 
 @contextmanager
 def opened_ledger(url: str | None, work: WorkDir) -> Iterator[Ledger]:
-    """The ledger at a URL, or the one in a work folder. Raises `InputError` where none can be,
-    `UnavailableError` where it cannot be reached."""
+    """The ledger at a URL, or the one in a work folder. Raises `InputError` where none can be, and
+    for a key that cannot be called so; `UnavailableError` where it cannot be reached."""
     try:
         with closing(Ledger(url or f"sqlite:///{work.root.resolve() / LEDGER}")) as ledger:
             yield ledger
-    except LedgerUrlError as error:
+    except (LedgerUrlError, KeyNameError) as error:
         raise InputError(str(error)) from error
     except DBAPIError as error:
         raise UnavailableError(f"the ledger cannot be reached: {error.orig}") from error

@@ -136,9 +136,7 @@ class _LimitedBody:
     """Receives a body of at most so many bytes, within so many seconds; with at most so many
     commas, unless it is a form."""
 
-    def __init__(
-        self, receive: Receive, limit_mb: int, timeout_s: float, *, is_form: bool
-    ) -> None:
+    def __init__(self, receive: Receive, limit_mb: int, timeout_s: float, *, is_form: bool) -> None:
         self._receive, self._limit_mb, self._timeout_s = receive, limit_mb, timeout_s
         self._until, self._is_form = anyio.current_time() + timeout_s, is_form
         self._num_bytes, self._num_commas, self._is_whole = 0, 0, False

@@ -30,6 +30,12 @@ def test_a_key_is_added_listed_and_revoked(call):
         (("add", "x", "--max-gpu-s-a-day", "-1"), "--max-gpu-s-a-day"),
         (("add", "x", "--max-gpu-s-a-day=-1"), "'-1' is not a number above 0"),
         (("add",), "key add takes a name"),
+        (("add", ""), "is no name of a key"),
+        (("add", "x" * 65), "is no name of a key; expected 1 to 64"),
+        (("add", "a b"), "is no name of a key"),
+        (("add", "a\nb"), "is no name of a key"),
+        (("add", "\x1b[31mred"), "is no name of a key"),
+        (("add", "é"), "is no name of a key"),
         (("revoke", "x"), "no key 'x'"),
         (("list", "--ledger", "foo"), "expected sqlite:///FILE or postgresql+psycopg://"),
         (("list", "--ledger", "mysql://u@there/x"), "expected sqlite:///FILE or postgresql"),
@@ -39,6 +45,13 @@ def test_a_key_is_added_listed_and_revoked(call):
 )
 def test_bad_input_is_told(call, words, told):
     assert_bad_input(call("key", *words), told)
+
+
+def test_a_name_is_one_keys_until_it_is_revoked(call):
+    assert call("key", "add", "studio")[0] == 0
+    assert_bad_input(call("key", "add", "studio"), "there is a key 'studio' already")
+    assert call("key", "revoke", "studio")[0] == call("key", "add", "studio")[0] == 0
+    assert len(json.loads(call("key", "list", "--json")[1])) == 2
 
 
 def test_a_ledger_that_cannot_be_reached_is_told(call, tmp_path):

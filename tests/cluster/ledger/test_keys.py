@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.ledger import Ledger
+from cluster.ledger import KeyNameError, Ledger
 from cluster.ledger.keys import UnknownKey
 
 
@@ -18,9 +18,23 @@ def test_a_secret_opens_its_key(ledger: Ledger) -> None:
 
 
 def test_secrets_are_long_and_differ(ledger: Ledger) -> None:
-    secrets = {ledger.add_key("same name")[1] for _ in range(5)}
+    secrets = {ledger.add_key(f"key-{number}")[1] for number in range(5)}
     assert len(secrets) == 5
     assert all(secret.startswith("dr_") and len(secret) == 46 for secret in secrets)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a b", "a\n", "\x1b[31m", "é"])
+def test_a_name_is_plain(ledger: Ledger, name: str) -> None:
+    with pytest.raises(KeyNameError, match="is no name of a key"):
+        ledger.add_key(name)
+
+
+def test_of_keys_that_open_something_no_two_have_one_name(ledger: Ledger) -> None:
+    first, _ = ledger.add_key("studio-7")
+    with pytest.raises(KeyNameError, match="there is a key 'studio-7' already"):
+        ledger.add_key("studio-7")
+    ledger.revoke_key(first.id)
+    assert ledger.add_key("studio-7")[0].id != first.id
 
 
 @pytest.mark.parametrize("secret", ["", "dr_", "dr_\0", "\udc80", "x" * 100_000, "' OR 1=1 --"])
