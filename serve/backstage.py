@@ -1,7 +1,10 @@
 """What the doors need of the cluster beside the ledger: finished files, images, and the cast."""
 
+import fcntl
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,11 +49,26 @@ class Backstage:
         """Store an image that was checked under its SHA-256, and say which that is."""
         digest = hashlib.sha256(content).hexdigest()
         place = self.images / digest
-        if not (place.is_file() and place.read_bytes() == content):
-            self.images.mkdir(parents=True, exist_ok=True)
-            with whole(place) as aside:
-                aside.write_bytes(content)
+        self.images.mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_SH):
+            if place.is_file() and place.read_bytes() == content:
+                os.utime(place)  # it is wanted anew, and as young as others
+            else:
+                with whole(place) as aside:
+                    aside.write_bytes(content)
         return digest
+
+    def images_before(self, time_s: float) -> set[str]:
+        """Those that nobody has sent since then."""
+        places = self.images.iterdir() if self.images.is_dir() else ()
+        return {place.name for place in places if _is_before(place, time_s)}
+
+    def forget_images(self, hashes: Iterable[str], time_s: float) -> None:
+        """Remove images, unless somebody has sent them again since then."""
+        with self._locked(fcntl.LOCK_EX):
+            for place in (self.images / sha256 for sha256 in hashes):
+                if _is_before(place, time_s):
+                    place.unlink()
 
     def image_path(self, sha256: str) -> Path:
         """Where an image lies. Raises `FileNotFoundError`."""
@@ -58,3 +76,17 @@ class Backstage:
         if not (len(sha256) == 64 and sha256.isalnum() and place.is_file()):
             raise FileNotFoundError(f"no image {sha256}")
         return place
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Nothing is removed while it is looked at."""
+        with self.images.with_suffix(".lock").open("ab") as lock:
+            fcntl.flock(lock, how)
+            yield
+
+
+def _is_before(place: Path, time_s: float) -> bool:
+    try:
+        return place.stat().st_mtime < time_s
+    except FileNotFoundError:
+        return False

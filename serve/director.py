@@ -12,6 +12,7 @@ from cluster.standing_director import DirectorOptions, StandingDirector
 from cluster.steps import Step
 from serve.app_args import AppArgs
 from serve.hearing import HeardSeat
+from serve.image_sweep import ImageSweep
 from serve.logs import log_to_serve
 from serve.metrics import StepMeter, StoryMeter
 from serve.order_reader import OrderReader
@@ -44,6 +45,7 @@ class Director:
         )
         self._director.start()
         self._showing = asyncio.create_task(StoryMeter(ledger).run())
+        self._sweeping = asyncio.create_task(ImageSweep(ledger, site.backstage).run())
 
     def _whose(self, step: Step) -> list[str]:
         return [story.entry.id for story in self._director._waiting(step.artifact)]

@@ -35,6 +35,11 @@ def read_characters(
     return [_entry(row) for row in db.execute(query.order_by(CHARACTERS.c.id.desc()).limit(limit))]
 
 
+def read_images(db: Connection) -> set[str]:
+    """The images of every key's characters."""
+    return {sha256 for (images,) in db.execute(select(CHARACTERS.c.images)) for sha256 in images}
+
+
 def forget_character(db: Connection, character_id: str, key_id: str) -> None:
     """Remove a character; stories that were ordered with it are not touched."""
     read_character(db, character_id, key_id)

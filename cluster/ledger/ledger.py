@@ -191,6 +191,16 @@ class Ledger:
         with self._database.writing() as db:
             characters.forget_character(db, character_id, key_id)
 
+    def images(self) -> set[str]:
+        """The images of all characters, of every key."""
+        with self._database.reading() as db:
+            return characters.read_images(db)
+
+    def requests_to_end(self) -> list[dict[str, Any]]:
+        """What was asked for in stories that have not ended."""
+        with self._database.reading() as db:
+            return stories.read_requests_to_end(db)
+
     def take(self, count: int) -> list[StoryEntry]:
         """Begin up to ``count`` stories: of keys with the fewest running for their weight first."""
         with self._database.writing(lock=_TAKING) as db:

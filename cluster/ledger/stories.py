@@ -59,6 +59,13 @@ def read_under_way(db: Connection) -> list[StoryEntry]:
     return [_entry(row) for row in db.execute(query.order_by(STORIES.c.id))]
 
 
+def read_requests_to_end(db: Connection) -> list[dict[str, Any]]:
+    """What was asked for in stories that have not ended, begun or not."""
+    states = sorted({*UNDER_WAY, "accepted"})
+    query = select(STORIES.c.request).where(STORIES.c.state.in_(states))
+    return list(db.execute(query).scalars())
+
+
 def read_events(db: Connection, story_id: str, after: int, limit: int) -> list[Event]:
     query = select(EVENTS).where(EVENTS.c.story_id == story_id, EVENTS.c.seq > after)
     rows = db.execute(query.order_by(EVENTS.c.seq).limit(limit))

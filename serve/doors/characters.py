@@ -88,7 +88,8 @@ def show_character(character_id: CharacterId, house: AHouse, key: AKey) -> Chara
 
 @router.delete("/{character_id}", status_code=204)
 def delete_character(character_id: CharacterId, house: AHouse, key: AKey) -> None:
-    """Forget a character; stories that were accepted with it are not touched."""
+    """Forget a character. Stories under way with it end as they would; then its images are
+    removed, unless another character has the same, and no plan of those stories can be edited."""
     house.ledger.forget_character(character_id, key_id=key.id)
 
 

@@ -36,6 +36,9 @@ class Backstage(Protocol):
     def keep_image(self, content: bytes) -> str:
         """Keep checked bytes under their SHA-256, and say it."""
 
+    def image_path(self, sha256: str) -> Path:
+        """Where an image lies. Raises `FileNotFoundError`."""
+
 
 class DoorOptions(Record):
     """Numbers of the doors."""

@@ -1,6 +1,7 @@
 """A story's plan: read it, edit it. An edit says which plan it is of, and begins a new revision."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Request, Response
@@ -11,8 +12,8 @@ from cluster.ledger import PlanConflict, StoryEntry
 from pipelines.plan import StoryPlan
 from serve.doors.bodies import refuse_unseen
 from serve.doors.examples import PLAN
-from serve.doors.house import AHouse, AKey, StoryId
-from serve.doors.orders import character_of, wanted_of
+from serve.doors.house import AHouse, AKey, House, StoryId
+from serve.doors.orders import CastMember, character_of, wanted_of
 from serve.doors.plan_check import check_plan
 from serve.doors.problems import Refusal
 from serve.doors.stories import StoryView, view_of
@@ -74,13 +75,24 @@ def edit_plan(
     if if_match is None:
         raise Refusal(428, "precondition-needed", "send If-Match with the ETag of GET …/plan")
     tag = _read_tag(story, if_match)
-    cast = [character_of(member) for member in wanted_of(story.request).cast]
-    check_plan(plan, cast, house)
+    cast = wanted_of(story.request).cast
+    check_plan(plan, [character_of(member) for member in cast], house)
+    _look_for_images(cast, house)
     edited = house.ledger.replace_plan(
         story_id, plan.model_dump(mode="json"), if_match=tag, key_id=key.id
     )
     response.headers["ETag"] = f'"{edited.plan_tag}"'
     return view_of(edited, request)
+
+
+def _look_for_images(cast: Sequence[CastMember], house: House) -> None:
+    try:
+        for member in cast:
+            for sha256 in member.images:
+                house.backstage.image_path(sha256)
+    except FileNotFoundError as error:
+        detail = f"the images of {member.name} were deleted with the character; order a new story"
+        raise Refusal(409, "image-gone", detail) from error
 
 
 def _read_tag(story: StoryEntry, if_match: str) -> str:

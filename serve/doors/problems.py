@@ -40,6 +40,7 @@ TITLES: Mapping[str, str] = {
     "method": "This cannot be done here",
     "too-early": "It is not there yet",
     "under-way": "The story is under way",
+    "image-gone": "An image was deleted",
     "plan-changed": "The plan is another one by now",
     "precondition-needed": "Say which plan you have read",
     "too-large": "The request is too large",

@@ -50,11 +50,14 @@ class Stage:
 
     def keep_image(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
-        self.image_path(sha256).write_bytes(content)
+        (self._folder / f"{sha256}.image").write_bytes(content)
         return sha256
 
     def image_path(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.image"
+        place = self._folder / f"{sha256}.image"
+        if not place.is_file():
+            raise FileNotFoundError(sha256)
+        return place
 
     def images(self) -> list[Path]:
         return sorted(self._folder.glob("*.image"))

@@ -71,9 +71,11 @@ def test_gpu_seconds_of_a_day_and_limits(app, tmp_path, stage):
 
 
 def test_two_keys_of_one_name_are_two(app, ledger):
-    (first, secret), (second, other) = ledger.add_key("twin"), ledger.add_key("twin")
+    first, secret = ledger.add_key("twin")
     Caller(app, secret).order()
     assert figures(Caller(app, secret))[0]["stories", "accepted"] == 1
+    ledger.revoke_key(first.id)
+    second, other = ledger.add_key("twin")
     found, whose = figures(Caller(app, other))
     assert (whose, found["stories", "accepted"]) == (("twin", second.id), 0)
     assert first.id != second.id

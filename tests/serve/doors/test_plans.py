@@ -7,7 +7,7 @@ import pytest
 
 from serve.doors import plans
 from serve.doors.examples import PLAN
-from tests.serve.doors.house import finish
+from tests.serve.doors.house import finish, png
 
 
 def edited(**changes: Any) -> dict[str, Any]:
@@ -113,6 +113,20 @@ def test_what_is_under_way_is_not_edited(alice, ledger):
         headers = {"If-Match": given}
         answer = alice("PUT", f"/v1/stories/{story}/plan", json=PLAN, headers=headers)
         assert (answer.status_code, answer.json()["type"][-9:]) == (409, "under-way")
+
+
+def test_what_was_made_with_an_image_that_is_gone_is_not_edited(alice, ledger, stage):
+    files = {"images": ("a.png", png())}
+    words = {"name": "pirate", "phrase": "pirate"}
+    own = alice("POST", "/v1/characters", data=words, files=files).json()["id"]
+    story = alice.order(characters=[own], num_scenes=1)
+    finish(ledger, story, PLAN)
+    path, headers = f"/v1/stories/{story}/plan", {"If-Match": "*"}
+    stage.images()[0].unlink()
+    answer = alice("PUT", path, json=PLAN, headers=headers)
+    assert (answer.status_code, answer.json()["type"][-10:]) == (409, "image-gone")
+    assert "images of pirate" in answer.json()["detail"]
+    assert ledger.story(story).revision == 1
 
 
 def test_a_fault_is_told_without_what_follows_from_it(alice, story):
