@@ -35,4 +35,6 @@ def main(prompt: str, output: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: openai_client.py PROMPT FILE.mp4")
     sys.exit(main(sys.argv[1], Path(sys.argv[2])))

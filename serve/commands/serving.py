@@ -83,7 +83,7 @@ def run(
             with closing(Pulse.of(work, told)):
                 _deploy(application, host, port)
                 secret = _first_key(work) if auth else None
-                _say(host, port, secret, _metrics_port(), as_json=as_json)
+                _say(host, port, secret, _metrics(), as_json=as_json)
                 _until(told)
                 _withdraw()
         finally:
@@ -126,17 +126,17 @@ def _withdraw() -> None:
     serve.shutdown()
 
 
-def _metrics_port() -> int:
-    """Where Ray tells Prometheus of this machine."""
+def _metrics() -> str:
+    """Where Ray tells Prometheus of this machine: on loopback, unless it is a Ray that was there
+    before."""
     import ray
 
-    port: int = ray.nodes()[0]["MetricsExportPort"]
-    return port
+    node = ray.nodes()[0]
+    return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
 
-def _say(host: str, port: int, secret: str | None, metrics_port: int, *, as_json: bool) -> None:
+def _say(host: str, port: int, secret: str | None, metrics: str, *, as_json: bool) -> None:
     url = f"http://{host}:{port}"
-    metrics = f"http://{host}:{metrics_port}/metrics"
     if as_json:
         line = json.dumps({"url": url, "key": secret, "metrics": metrics})
     else:

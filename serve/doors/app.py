@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from cluster.ledger import Ledger
 from serve.doors import characters, events, figures, films, health, plans, stories, videos
 from serve.doors.guard import BodyLimit, Journal, Keyring
+from serve.doors.heads import Heads
 from serve.doors.house import House
 from serve.doors.openapi import describe
 from serve.doors.options import Backstage, DoorOptions
@@ -30,6 +31,7 @@ def make_doors(ledger: Ledger, backstage: Backstage, options: DoorOptions) -> Fa
         app.include_router(doors.router)
     install(app)
     describe(app)
+    app.add_middleware(Heads)
     app.add_middleware(BodyLimit, options=options)
     app.add_middleware(Keyring, ledger=ledger, options=options)
     app.add_middleware(Journal, options=options)  # the last added comes first

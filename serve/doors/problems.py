@@ -18,6 +18,7 @@ from pydantic import Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from cluster.ledger import (
@@ -146,7 +147,8 @@ def refusal_of(error: Exception, request: Request) -> Refusal:
         return error
     if isinstance(error, HTTPException):
         kind = _BY_STATUS.get(error.status_code, "bad-request")
-        return Refusal(error.status_code, kind, str(error.detail), headers=error.headers)
+        headers = _allowed(request) if error.status_code == 405 else error.headers
+        return Refusal(error.status_code, kind, str(error.detail), headers=headers)
     if isinstance(error, RequestValidationError):
         return _of_validation(error.errors(), request)
     for known, (status, kind) in _LEDGER.items():
@@ -158,6 +160,13 @@ def refusal_of(error: Exception, request: Request) -> Refusal:
     if isinstance(error, OperationalError):
         return Refusal(503, "unavailable", "the ledger is busy", headers={"Retry-After": "1"})
     return Refusal(500, "fault", "an error of ours; it is logged under the request's id")
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """What can be done at a path: each method has a route of its own."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return {"Allow": ", ".join(sorted({name for route in here for name in route.methods or ()}))}
 
 
 def is_full(error: Exception) -> bool:

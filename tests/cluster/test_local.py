@@ -14,13 +14,15 @@ from cluster.workdir import WorkDir
 _PROGRAM = """
 import sys
 from pathlib import Path
-from cluster.local import LocalRay
+from cluster.local import LocalRay, _session_folder
 from cluster.resources import Machine
 from cluster.workdir import WorkDir
 
 local = LocalRay(WorkDir(Path(sys.argv[1])), Machine())
 import ray  # as a step does that looks up Ray's exceptions while another step starts it
 assert local.start().cluster_resources()["CPU"] == 2
+assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+assert _session_folder(WorkDir(Path(sys.argv[1]))).stat().st_mode & 0o077 == 0
 local.stop()
 """
 
@@ -45,6 +47,8 @@ def test_a_named_ray_keeps_its_own_way_of_authenticating(
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "environ", os.environ | {"RAY_ADDRESS": "127.0.0.1:6379"})
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
     LocalRay(WorkDir(tmp_path), Machine())
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
     assert "RAY_AUTH_MODE" not in os.environ
     assert "RAY_AUTH_TOKEN" not in os.environ

@@ -38,7 +38,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NoRay, "started", 0)
     monkeypatch.setattr(serving, "LocalRay", NoRay)
     monkeypatch.setattr(serving, "RAY_ENVIRONMENT", {})
-    monkeypatch.setattr(serving, "_metrics_port", lambda: 1)
+    monkeypatch.setattr(serving, "_metrics", lambda: "http://127.0.0.1:1/metrics")
     monkeypatch.setattr(ray.serve, "start", lambda **_: None)
     monkeypatch.setattr(ray.serve, "run", lambda *_, **__: None)
     for name in ("_until", "_withdraw"):

@@ -286,3 +286,19 @@ def test_doors_may_be_mounted_below_a_path(app, ledger):
     assert answer.headers["location"].startswith("/dreams/v1/stories/story_")
     assert caller("GET", answer.headers["location"]).status_code == 200
     assert json.loads(caller("GET", "/dreams/v1/videos/x").text)["error"]["code"] == "not_found"
+
+
+def test_a_head_says_what_a_get_would(alice):
+    story = alice.order()
+    for path in ("/healthz", "/metrics", "/v1/stories", f"/v1/stories/{story}", "/openapi.json"):
+        head, get = alice("HEAD", path), alice("GET", path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == get.headers["content-type"]
+    assert alice("HEAD", "/v1/stories/nobody").status_code == 404
+
+
+def test_who_does_what_cannot_be_done_is_told_what_can(alice):
+    answer = alice("PATCH", "/v1/stories")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    answer = alice("POST", f"/v1/stories/{alice.order()}/plan")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PUT")
