@@ -386,6 +386,7 @@ def test_what_was_done_and_not_charged_is_charged_by_the_next(house):
         async with house.directed():
             await house.until(lambda: house.hands.began["scene 1"])
             await house.until(lambda: house.store.has(house.hands.artifacts["scene 1"]))
+            await house.until(lambda: house.ledger.used_gpu_s(house.key.id, since_s=0) == 5 * 8)
 
     async def second() -> None:
         house.hands.dying = set()
