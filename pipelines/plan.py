@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 NUM_KEY_FRAMES = 6
 """Key frames of a scene: one a second over a clip of six seconds."""
@@ -38,6 +45,15 @@ def slug(text: str) -> str:
     if not identity:
         raise ValueError(f"{text!r} has no letters or digits to make an id of; use a word")
     return identity
+
+
+def _with_an_id(text: str) -> str:
+    slug(text)
+    return text
+
+
+Words = Annotated[Text, AfterValidator(_with_an_id)]
+"""A text that an id can be made of."""
 
 
 class Record(BaseModel):
@@ -169,7 +185,7 @@ class Scene(Record):
 
     place: Text
     narration: Text
-    motions: Annotated[tuple[Text, ...], Field(min_length=1, max_length=8)]
+    motions: Annotated[tuple[Words, ...], Field(min_length=1, max_length=8)]
     layout: Layout
 
     @property
@@ -204,16 +220,16 @@ class Character(Record):
 class Beat(Record):
     """One character doing one thing, and the sentence that tells it."""
 
-    name: Text
-    motion: Text
+    name: Words
+    motion: Words
     sentence: Text
 
 
 class Role(Record):
     """What one character does in one scene, in order."""
 
-    name: Text
-    motions: Annotated[tuple[Text, ...], Field(min_length=1, max_length=8)]
+    name: Words
+    motions: Annotated[tuple[Words, ...], Field(min_length=1, max_length=8)]
 
 
 class Outline(Record):
