@@ -6,7 +6,6 @@ here talks to a language model.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
@@ -20,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.plan_words import plain, words
+
 NUM_KEY_FRAMES = 6
 """Key frames of a scene: one a second over a clip of six seconds."""
 MAX_SCENES = 20
@@ -28,7 +29,6 @@ STILL = "none"
 """The motion of a region that does not move."""
 
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -37,11 +37,10 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 def slug(text: str) -> str:
     """The id of a name or a motion: lower-case words joined by hyphens, without a leading article.
 
-    ``slug("The Girl Witch") == "girl-witch"``. Letters of any script are kept.
+    ``slug("The Girl Witch") == "girl-witch"``. Letters of any script are kept, with their marks.
     Raises `ValueError` when nothing is left to name it by.
     """
-    plain = unicodedata.normalize("NFKC", text).casefold().strip()
-    identity = _BETWEEN_WORDS.sub("-", _ARTICLE.sub("", plain)).strip("-")
+    identity = "-".join(words(_ARTICLE.sub("", plain(text).strip())))
     if not identity:
         raise ValueError(f"{text!r} has no letters or digits to make an id of; use a word")
     return identity

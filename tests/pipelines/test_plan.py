@@ -21,7 +21,16 @@ def scene(motions: tuple[str, ...]) -> Scene:
 
 @pytest.mark.parametrize(
     ("text", "identity"),
-    [("The Girl Witch", "girl-witch"), ("running", "running"), ("Zoë  O'Hara", "zoë-o-hara")],
+    [
+        ("The Girl Witch", "girl-witch"),
+        ("running", "running"),
+        ("Zoë  O'Hara", "zoë-o-hara"),
+        ("Zoe\u0308", "zoë"),
+        ("मीना", "मीना"),
+        ("दौड़ना हँसना", "दौड़ना-हँसना"),
+        ("น้ำ", "น้ํา"),
+        ("R2-D2 \u2764\ufe0f", "r2-d2"),
+    ],
 )
 def test_slug_makes_ids(text: str, identity: str) -> None:
     assert slug(text) == identity
@@ -88,6 +97,21 @@ def test_bad_stories_are_refused(change: dict[str, object]) -> None:
     assert Story.model_validate(good).character("ann") is not None
     with pytest.raises(ValidationError):
         Story.model_validate(good | change)
+
+
+def test_names_that_differ_in_a_vowel_sign_are_two() -> None:
+    story = Story(
+        topic="x",
+        characters=(Character(name="मीना", phrase="girl"), Character(name="मोना", phrase="woman")),
+        num_scenes=1,
+    )
+    assert len({character.id for character in story.characters}) == 2
+
+
+@pytest.mark.parametrize("text", ["—", "\u2764\ufe0f", "\u0308", "the -", "_"])
+def test_what_has_no_letters_has_no_id(text: str) -> None:
+    with pytest.raises(ValueError, match="no letters or digits"):
+        slug(text)
 
 
 def test_two_characters_of_one_name_are_refused() -> None:
