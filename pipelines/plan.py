@@ -55,6 +55,16 @@ Words = Annotated[Text, AfterValidator(_with_an_id)]
 """A text that an id can be made of."""
 
 
+def _class_phrase(text: str) -> str:
+    slug(text)
+    return _ARTICLE.sub("", " ".join(text.split()))
+
+
+Phrase = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_class_phrase)]
+"""What a character is to a model that never met it, e.g. ``girl witch``; an article before it is
+left out, for captions have their own."""
+
+
 class Record(BaseModel):
     """A frozen value; unknown keys are errors."""
 
@@ -200,12 +210,11 @@ class Character(Record):
     """Somebody who must look the same in every scene."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    phrase: Annotated[str, Field(min_length=1, max_length=60)]
-    """Class phrase, e.g. ``girl witch``: what the character is to a model that never met it."""
+    phrase: Phrase
     images: Annotated[tuple[Path, ...], Field(max_length=10)] = ()
     """Reference images."""
 
-    @field_validator("name", "phrase")
+    @field_validator("name")
     @classmethod
     def _has_words(cls, text: str) -> str:
         slug(text)

@@ -3,7 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cluster.studio import Member
 from pipelines.plan import Box, Character, KeyFrame, Layout, Region, Scene, Story, StoryPlan, slug
+from pipelines.prompts import plain_caption
+from pipelines.scene_captions import with_token
 
 HERE = Box(left=0.1, top=0.1, right=0.5, bottom=1.0)
 
@@ -97,6 +100,17 @@ def test_bad_stories_are_refused(change: dict[str, object]) -> None:
     assert Story.model_validate(good).character("ann") is not None
     with pytest.raises(ValidationError):
         Story.model_validate(good | change)
+
+
+@pytest.mark.parametrize("article", ["", "a ", "The  ", " an "])
+def test_a_class_phrase_has_no_article(article: str) -> None:
+    """Captions put in their own, and the token of a learned character after it."""
+    character = Character(name="The Girl", phrase=f"{article}girl  astronaut")
+    assert (character.name, character.phrase) == ("The Girl", "girl astronaut")
+    caption = plain_caption(character.phrase, "walking", "park")
+    said = with_token(caption, "[v1]", character.phrase)
+    assert said == "a [v1] girl astronaut is walking in the park"
+    assert Member(name="x", phrase=f"{article}girl").phrase == "girl"
 
 
 def test_names_that_differ_in_a_vowel_sign_are_two() -> None:
