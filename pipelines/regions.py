@@ -50,7 +50,8 @@ class RegionOptions:
     background: Background = "complement"
     """The background's caption: the tokens that no box covers, or every token."""
     first_latent_alone: bool = True
-    """4n+1 frames, the first latent holds one frame. False: the authors' 48 frames, 12 latents."""
+    """4n+1 frames, the first latent holds one frame. False: for a model whose clips have 4n frames
+    (``sample_frames`` in its transformer's config), such as the authors' 48 in 12 latents."""
 
 
 @dataclass(frozen=True, eq=False)
