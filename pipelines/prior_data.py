@@ -9,7 +9,7 @@ from itertools import zip_longest
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.backbone import Backbone
 from pipelines.plan import Box
@@ -100,6 +100,16 @@ def _inside(
     fitted = torch.from_numpy(fit_frames(shown, 1, size_px, extend="hold")[..., 0])
     share: Tensor = F.adaptive_avg_pool2d(fitted.float() / 255, latent_size)[0]
     return share
+
+
+_NUMBERS_PER_WEIGHT = 16
+
+
+def digest_of(model: nn.Module) -> str:
+    """A hash that tells models apart: of a few numbers of each weight, read in no time."""
+    weights = [weight.detach().flatten() for weight in model.parameters()]
+    some = [weight[:: -(-len(weight) // _NUMBERS_PER_WEIGHT)].float() for weight in weights]
+    return hashlib.sha256(torch.cat(some).cpu().numpy().tobytes()).hexdigest()
 
 
 def fingerprint(samples: Sequence[Sample], *more: object) -> str:
