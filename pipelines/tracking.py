@@ -57,12 +57,12 @@ def find_person(
     """
     height, width = image.shape[:2]
     shrink = min(1.0, long_side_px / max(height, width))
-    size_px = (round(height * shrink), round(width * shrink))
+    size_px = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     (found,) = detector.detect(resize_frames(image[None], size_px), confidence=min_confidence)
-    if not len(found.boxes):
-        return None
-    left, top, right, bottom = map(float, found.boxes[0])
-    return Box(left=left, top=top, right=right, bottom=bottom)
+    for left, top, right, bottom in found.boxes.tolist():
+        if left < right and top < bottom:  # not in what a thin image was padded with
+            return Box(left=left, top=top, right=right, bottom=bottom)
+    return None
 
 
 def track(
