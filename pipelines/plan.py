@@ -345,5 +345,12 @@ def canonicalise(layout: Layout) -> Layout:
     )
 
 
+def canonical_plan(plan: StoryPlan) -> StoryPlan:
+    """A plan from outside with the captions of each of its scenes as the planner would have them
+    (`canonicalise`)."""
+    scenes = (s.model_copy(update={"layout": canonicalise(s.layout)}) for s in plan.scenes)
+    return plan.model_copy(update={"scenes": tuple(scenes)})
+
+
 def _tidy(caption: str) -> str:
     return " ".join(caption.split()).rstrip(".") or caption
