@@ -2,7 +2,8 @@
 
 The paper says that clips are cut around people and no more; the rules here are ours: a person who
 is seen for at least two seconds, short gaps bridged, makes one segment, cut into windows of at most
-six seconds, cropped to the union of the boxes with a margin. The models are `pipelines.detector`'s.
+six seconds and a frame, cropped to the union of the boxes with a margin. The models are
+`pipelines.detector`'s.
 """
 
 import math
@@ -118,7 +119,9 @@ def segments(
         fps: frames a second.
         size_px: height and width of the frames, which turn shares into an aspect.
         min_track_s: shorter tracks make no segment.
-        max_window_s: longer tracks are cut into equal windows of at most this.
+        max_window_s: longer tracks are cut into equal windows whose first and last frames are at
+            most so far apart; the last is shown too, so a window ends one frame later (49 frames
+            for 6 s at 8 a second).
         margin: share of the union of boxes that the crop adds, half on each side.
         min_aspect: crops narrower than this (width / height) are widened; where the frame itself
             is too narrow for that, there is no segment.
