@@ -171,15 +171,31 @@ def test_one_writer_at_a_time(tmp_path: Path, mixed: Path, options: IndexOptions
     with leased(uri), pytest.raises(LibraryBusyError, match="being written to"):
         build_here(mixed, uri, options)
     assert build_here(mixed, uri, options).indexed == 5
-    host, pid, born, rest = holder(uri).split("/")
-    gone = f"{host}/{pid}/{float(born) - 1:.2f}/{rest}"
-    held = {"holder": gone, "until_s": time.time() + 600}
-    lancedb.connect(uri).open_table("lease").update(values=held)
+    born = holder(uri).split("/")[2]
+    hold(uri, born=str(int(born) - 1))
     assert build_here(mixed, uri, options).known == 9, "a dead process of this machine"
-    held["holder"] = f"elsewhere/{pid}/{born}/{rest}"
+
+
+def test_who_cannot_be_seen_may_live(tmp_path: Path) -> None:
+    uri, nobody = str(tmp_path / "db"), str(2**22 + 1)
+    with leased(uri):
+        here = holder(uri).split("/")[0]
+    host, _, marks = here.partition(":")
+    other_namespace, before_these_marks = (f"{here}1", "1"), (host, "1795786603.79")
+    for place, born in ((f"elsewhere:{marks}", "1"), other_namespace, before_these_marks):
+        hold(uri, place=place, pid=nobody, born=born)
+        with pytest.raises(LibraryBusyError, match=place), leased(uri):
+            pass
+    hold(uri, place=here, pid=nobody, born="1")
+    with leased(uri):
+        pass
+
+
+def hold(uri: str, **marks: str) -> None:
+    """Let somebody hold the lease who differs from its last holder in these marks."""
+    last = dict(zip(("place", "pid", "born", "rest"), holder(uri).split("/"), strict=True))
+    held = {"holder": "/".join((last | marks).values()), "until_s": time.time() + 600}
     lancedb.connect(uri).open_table("lease").update(values=held)
-    with pytest.raises(LibraryBusyError, match="elsewhere"):
-        build_here(mixed, uri, options)
 
 
 def holder(uri: str) -> str:
