@@ -75,7 +75,8 @@ def build_index(
             writes to it (`LibraryBusyError`).
         Cancelled: from `progress`; what was written stays and is not done again.
     """
-    parts, total = split_manifest(manifest), count_rows(manifest)
+    parts = split_manifest(manifest)
+    total = count_rows(manifest, parts)
     if not total:
         raise ValueError(f"manifest {manifest} has no rows")
     with _opened(uri) as (library, check):
