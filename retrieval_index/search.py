@@ -129,6 +129,6 @@ def _snapshot(uri: str, encoders: TextEncoders, version: TableVersion | None) ->
     if others:
         raise ValueError(
             f"the library at {uri} was embedded by {sorted(others)}, not by {encoders.ids}: "
-            "build it with these models, or name those"
+            "build into a new place with these models, or name those"
         )
     return snapshot

@@ -1,6 +1,7 @@
 """A library from manifest to answer: written without Ray first, then through Ray Data."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -237,6 +238,29 @@ def library(tmp_path: Path, mixed: Path, options: IndexOptions) -> str:
     uri = str(tmp_path / "db")
     build_here(mixed, uri, options)
     return uri
+
+
+def test_segments_of_another_kind_are_refused_before_anything_is_written(
+    tmp_path: Path, library: str, mixed: Path, options: IndexOptions, models: LibraryModels
+) -> None:
+    shutil.copytree(models.clip, tmp_path / "clip")
+    (tmp_path / "clip" / "open_clip_config.json").open("a").write("\n")
+    others = models.model_copy(update={"clip": str(tmp_path / "clip")})
+    recipe = options.recipe.model_copy(update={"fps": 4.0})
+    before = {name: column(library, name, "id") for name in ("videos", "segments", "dead_letters")}
+    encode(mixed.parent / "gone.mp4", moving_square(77), 8)
+    for other, told in (
+        ({"models": others}, "was embedded by .*: build with those models, or into a new place"),
+        ({"recipe": recipe}, r"another recipe \(fps 8\.0, not 4\.0\): build with that one"),
+    ):
+        wrong, pipeline = options.model_copy(update=other), InlinePipeline()
+        with pytest.raises(ValueError, match=told):
+            build_index(mixed, library, options=wrong, pipeline=pipeline, recheck=True)
+        with pytest.raises(ValueError, match=told):
+            replay(library, options=wrong, pipeline=pipeline)
+    after = {name: column(library, name, "id") for name in before}
+    assert after == before
+    assert replay(library, options=options, pipeline=InlinePipeline()).indexed == 1
 
 
 def test_a_search_tells_every_fate(library: str, models: LibraryModels) -> None:
