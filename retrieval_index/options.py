@@ -117,7 +117,8 @@ class SearchOptions(Record):
     """
 
     lexical: Literal["lance", "memory"] = "lance"
-    """BM25 by LanceDB's full-text index, or by rank_bm25 over all captions in memory."""
+    """BM25 by LanceDB's full-text index, or by rank_bm25 over all captions in memory; while a
+    build writes they differ a little (`retrieval_index.lexical`)."""
     max_candidates: int = Field(default=400, ge=1, le=100_000)
     """Videos that BM25 lets through."""
     filter_attributes: bool = True
