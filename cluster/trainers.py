@@ -31,7 +31,7 @@ from pipelines.priors import (
 )
 from pipelines.progress import Progress
 from pipelines.video import Frames, VideoError
-from retrieval_index.clips import read_clip
+from retrieval_index.clips import read_cuts
 from retrieval_index.records import Clip
 
 log = logging.getLogger(__name__)
@@ -67,11 +67,12 @@ class PriorTrainer:
         (folder / PRIOR_REPORT).write_bytes(_REPORT.dump_json(result.report, indent=1))
 
     def _motion(self, step: LearnMotion, checkpoints: Path, progress: Progress) -> PriorResult:
+        options = _MOTION.validate_python(step.options)
         return train_motion_prior(
             self._backbone.load(step.backbone),
-            read_clips(step.clips),
+            read_clips(step.clips, options.cuts),
             step.motion,
-            options=_MOTION.validate_python(step.options),
+            options=options,
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
@@ -106,20 +107,22 @@ class PriorTrainer:
         return [find_person(detector, image, long_side_px=long_side_px) for image in images]
 
 
-def read_clips(clips: Sequence[Clip]) -> list[TrainingClip]:
-    """Clips to learn from, less those that became unreadable since they were found.
+def read_clips(clips: Sequence[Clip], scales: Sequence[float] = (1.0,)) -> list[TrainingClip]:
+    """Clips to learn from, each in these cuts.
 
-    Raises `VideoError` where that leaves fewer than `ENOUGH_CLIPS` and fewer than were found.
+    Those that became unreadable since they were found are left out. Raises `VideoError` where that leaves fewer than `ENOUGH_CLIPS` and fewer than were found.
     """
     found, errors = list[TrainingClip](), list[VideoError]()
     for clip in clips:
         try:
-            frames = read_clip(clip)
+            frames, *others = read_cuts(clip, scales)
         except VideoError as error:
             log.warning("clip %s is left out: %s", clip.id, error)
             errors.append(error)
         else:
-            found.append(TrainingClip(frames=frames, caption=clip.caption, name=clip.id))
+            found.append(
+                TrainingClip(frames=frames, cuts=tuple(others), caption=clip.caption, name=clip.id)
+            )
     if errors and len(found) < ENOUGH_CLIPS:
         raise errors[0]
     return found

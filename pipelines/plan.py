@@ -115,6 +115,13 @@ class Box(Record):
             bottom=max(self.bottom, other.bottom),
         )
 
+    def scaled(self, factor: float) -> "Box":
+        """So many times as wide and as high about its middle, moved into the picture and at most
+        all of it."""
+        left, right = _scaled(self.left, self.right, factor)
+        top, bottom = _scaled(self.top, self.bottom, factor)
+        return Box(left=left, top=top, right=right, bottom=bottom)
+
     def intersection(self, other: "Box") -> "Box | None":
         """The box that both cover, or None."""
         left, top = max(self.left, other.left), max(self.top, other.top)
@@ -122,6 +129,12 @@ class Box(Record):
         if left >= right or top >= bottom:
             return None
         return Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def _scaled(low: float, high: float, factor: float) -> tuple[float, float]:
+    length = min((high - low) * factor, 1.0)
+    start = min(max((low + high - length) / 2, 0.0), 1.0 - length)
+    return start, min(start + length, 1.0)
 
 
 class Region(Record):

@@ -69,6 +69,10 @@ class MotionPriorOptions(PriorOptions):
     spatial_path: Literal["whole_clip", "one_latent"] = "whole_clip"
     """What the spatial path looks at: the clip with the loss on one latent frame, or that latent
     frame alone (about a tenth of the work, but the base model seldom saw single frames)."""
+    cuts: tuple[float, ...] = (1.0,)
+    """Every clip is learned from in all of these cuts: so many times as large as the one around
+    its person, as far as its picture goes. Of one alone a motion also learns how large people are,
+    and draws them so whatever box they are given."""
     extend: Literal["loop", "hold"] = "loop"
     """How a clip shorter than the model's is filled: from its start again, or its last frame."""
 
@@ -76,6 +80,8 @@ class MotionPriorOptions(PriorOptions):
         super().__post_init__()
         if not 0 <= self.skip_spatial <= 1:
             raise ValueError(f"skip_spatial is {self.skip_spatial}; it is a probability, 0 to 1")
+        if not self.cuts or not all(0 < cut <= 4 for cut in self.cuts):
+            raise ValueError(f"cuts are {self.cuts}; at least one, each above 0 and at most 4")
 
 
 @dataclass(frozen=True, kw_only=True)
