@@ -110,7 +110,8 @@ class PriorTrainer:
 def read_clips(clips: Sequence[Clip], scales: Sequence[float] = (1.0,)) -> list[TrainingClip]:
     """Clips to learn from, each in these cuts.
 
-    Those that became unreadable since they were found are left out. Raises `VideoError` where that leaves fewer than `ENOUGH_CLIPS` and fewer than were found.
+    Those that became unreadable since they were found are left out. Raises `VideoError` where that
+    leaves fewer than `ENOUGH_CLIPS` and fewer than were found.
     """
     found, errors = list[TrainingClip](), list[VideoError]()
     for clip in clips:

@@ -32,12 +32,12 @@ def gone(monkeypatch) -> set[str]:
     """Ids of clips that cannot be read any more."""
     gone: set[str] = set()
 
-    def read(clip):
+    def read(clip, scales):
         if clip.id in gone:
             raise VideoError("missing", f"{clip.path} is not there")
-        return np.zeros((9, 8, 8, 3), np.uint8)
+        return tuple(np.full((9, 8, 8, 3), round(10 * scale), np.uint8) for scale in scales)
 
-    monkeypatch.setattr(trainers, "read_clip", read)
+    monkeypatch.setattr(trainers, "read_cuts", read)
     return gone
 
 
@@ -57,3 +57,8 @@ def test_too_few_are_an_error(gone, num_clips, num_gone):
     gone |= {f"c{i}" for i in range(num_gone)}
     with pytest.raises(VideoError, match="is not there"):
         read_clips([sample_clip(f"c{i}") for i in range(num_clips)])
+
+
+def test_every_clip_is_learned_from_in_all_cuts(gone):
+    for clip in read_clips([sample_clip("a"), sample_clip("b")], (1.0, 1.5, 2.0)):
+        assert [cut.max() for cut in (clip.frames, *clip.cuts)] == [10, 15, 20]

@@ -64,6 +64,8 @@ def test_box_algebra() -> None:
     assert HERE.union(other).edges == (0.1, 0.0, 0.9, 1.0)
     assert HERE.intersection(Box(left=0.5, top=0, right=1, bottom=1)) is None
     assert HERE.area == pytest.approx(0.36)
+    assert HERE.scaled(2).edges == pytest.approx((0.0, 0.0, 0.8, 1.0))
+    assert HERE.scaled(0.5).edges == pytest.approx((0.2, 0.325, 0.4, 0.775))
 
 
 def test_a_region_moves_by_id() -> None:

@@ -171,6 +171,24 @@ def test_split_holds_out_a_third_at_most(tiny_backbone):
     assert [len(part) for part in split(samples[:2], 9, seed=0)] == [2, 0]
 
 
+def test_cuts_of_a_clip_stay_together_and_count_as_one(tiny_backbone):
+    clips = [dataclasses.replace(one, cuts=(clip(9).frames, clip(10).frames)) for one in CLIPS]
+    samples = clip_samples(tiny_backbone, clips, QUICK, silent)
+    assert len(samples) == 9
+    assert len({sample.latents.sum().item() for sample in samples}) == 5
+    seen, held_out = split(samples, 1, seed=0)
+    assert [len(seen), len(held_out)] == [6, 3]
+    assert not {s.name for s in seen} & {s.name for s in held_out}
+    report = train_motion_prior(tiny_backbone, clips, "walking", options=QUICK).report
+    assert (report.num_samples, report.num_held_out) == (2, 1)
+
+
+@pytest.mark.parametrize("cuts", [(), (0.0,), (1.0, -1.0), (5.0,)])
+def test_cuts_are_sizes(cuts):
+    with pytest.raises(ValueError, match="cuts"):
+        MotionPriorOptions(cuts=cuts)
+
+
 # Chance.
 
 
