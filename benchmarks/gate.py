@@ -88,14 +88,8 @@ def _run(words: argparse.Namespace) -> int:
 def _compare(profile: Profile, work: WorkDir, instruments: Instruments) -> int:
     bars = read_bars(KEPT, instruments.known_as)
     (now,) = measure(profile, work, instruments, [0])
-    fell = fallen(bars, now)
-    for name, bar in bars.items():
-        told = "fell" if name in fell else "holds"
-        sys.stdout.write(
-            f"{name:16} {100 * now[name]:6.1f}  was {100 * bar.measured:6.1f}, noise "
-            f"{100 * bar.noise:5.1f}: {told}\n"
-        )
-    return FAILED if fell else 0
+    sys.stdout.write("".join(f"{line}\n" for line in told(bars, now)))
+    return FAILED if fallen(bars, now) else 0
 
 
 def _write(
@@ -148,8 +142,9 @@ def _means(stories: Sequence[StoryFigures]) -> dict[str, float]:
 
 
 def bars_of(figures: Sequence[Mapping[str, float]]) -> dict[str, Bar]:
-    """From the figures of each seed: their means, and their noise."""
-    found = {name: [one[name] for one in figures] for name in figures[0]}
+    """From the figures of each seed: their means, and their noise; of those that all have."""
+    shared = [name for name in figures[0] if all(name in one for one in figures)]
+    found = {name: [one[name] for one in figures] for name in shared}
     return {
         name: Bar(
             measured=round(float(np.mean(values)), 4),
@@ -176,8 +171,19 @@ def read_bars(path: Path, models: Mapping[str, str]) -> dict[str, Bar]:
 
 
 def fallen(bars: Mapping[str, Bar], now: Mapping[str, float]) -> list[str]:
-    """Figures that fell by more than their noise."""
-    return [name for name, bar in bars.items() if not bar.holds(now[name])]
+    """Figures that fell by more than their noise, or are not measured any more."""
+    return [name for name, bar in bars.items() if name not in now or not bar.holds(now[name])]
+
+
+def told(bars: Mapping[str, Bar], now: Mapping[str, float]) -> list[str]:
+    """Each figure in a line."""
+    fell = fallen(bars, now)
+    return [
+        f"{name:16} {f'{100 * now[name]:6.1f}' if name in now else 'not measured'}  was "
+        f"{100 * bar.measured:6.1f}, noise {100 * bar.noise:5.1f}: "
+        f"{'fell' if name in fell else 'holds'}"
+        for name, bar in bars.items()
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:

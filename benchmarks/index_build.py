@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from miniature.corpus import write_corpus
 from retrieval_index.build import build_index
 from retrieval_index.findings import STAGES, Finding, Row, Work, begun
 from retrieval_index.inline import Stages
+from retrieval_index.keys import model_id
 from retrieval_index.keyset import KeySet
 from retrieval_index.manifest import Part, read_manifest
 from retrieval_index.options import IndexOptions, LibraryModels, Pool, SegmentRecipe, Workers
@@ -171,10 +173,17 @@ def _made_up(work: Work) -> Finding:
     segment: Row = {
         **{"id": f"{key}-00-000000", "video_id": key, "track": 0, "start_s": 0.0, "end_s": 6.0},
         **{"crop": [0.0, 0.0, 1.0, 1.0], "boxes": [[0.0, 0.0, 1.0, 1.0]] * 48, "num_people": 1},
-        **{"confidence": 0.9, "clip": vector, "viclip": vector, "clip_model": "c"},
-        **{"viclip_model": "v", "viclip_preprocessing": "clip"},
+        **{"confidence": 0.9, "clip": vector, "viclip": vector, "viclip_preprocessing": "clip"},
+        **_made_by(),
     }
     return Finding(key=key, id=key, video=video, segments=(segment,))
+
+
+@cache
+def _made_by() -> dict[str, str]:
+    models = OPTIONS.models
+    ids = model_id("clip", models.clip), model_id("viclip", models.viclip)
+    return dict(zip(("clip_model", "viclip_model"), ids, strict=True))
 
 
 def growth(num_rows: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ that a model of many gigabytes is read once.
 import hashlib
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def _content(folder: Path, work: WorkDir) -> str:
         return content
     content = hash_path(folder)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_suffix(f".{os.getpid()}")
+    aside = kept.with_suffix(f".{os.getpid()}.{uuid.uuid4().hex[:8]}")
     aside.write_text(content)
     aside.replace(kept)
     return content

@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue, ValidationError
 from cluster.resources import Resources
 from cluster.steps import Options
 from pipelines.plan import Record, slug
+from pipelines.plan_words import TRAVELLING, LintOptions
 from retrieval_index.options import SearchOptions, SegmentRecipe, VideoLimits, Workers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -123,6 +124,12 @@ class Profile(Record):
     def known_motion_ids(self) -> tuple[str, ...]:
         return tuple(slug(motion) for motion in self.known_motions)
 
+    @property
+    def lint_options(self) -> LintOptions:
+        """What the linter of plans is told of this profile's planner."""
+        travelling = TRAVELLING | set(_words(self.planner["travelling"]))
+        return LintOptions(travelling=travelling, vocabulary=_words(self.planner["motions"]))
+
 
 def shipped_profiles() -> tuple[str, ...]:
     """Names of the profiles that come with the project."""
@@ -137,6 +144,10 @@ def load_profile(name: str) -> Profile:
         return Profile.model_validate(merged)
     except ValidationError as error:
         raise ProfileError(f"profile {name}: {first_fault(error)}") from error
+
+
+def _words(value: JsonValue) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def first_fault(error: ValidationError) -> str:

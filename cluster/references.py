@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 # Not Image.open: it tries what a file is not, and other libraries put their own in its place.
 _READERS: tuple[tuple[bytes, int, Any], ...] = (
@@ -62,7 +62,8 @@ def _check_size(what: str, size: tuple[int, int]) -> None:
 
 
 def _flat(image: Any) -> Any:
-    """RGB; what is transparent becomes white."""
+    """RGB, turned as it says it is shown; what is transparent becomes white."""
+    image = ImageOps.exif_transpose(image)
     if image.mode in {"RGBA", "LA", "P"}:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))

@@ -19,7 +19,7 @@ from cluster.steps import (
     StandingLibrary,
     WritePlan,
 )
-from pipelines.plan import Record, Scene, slug
+from pipelines.plan import Phrase, Record, Scene, slug
 from retrieval_index.records import Clip
 
 
@@ -27,7 +27,7 @@ class Member(Record):
     """A character of a film; with images, its looks are learned."""
 
     name: str
-    phrase: str
+    phrase: Phrase
     images: tuple[Place, ...] = ()
 
     @property

@@ -4,6 +4,7 @@ A plain class: `cluster.crew` puts Ray round it. A killed training goes on from 
 checkpoint, which lies in the step's scratch folder.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,19 @@ from pipelines.priors import (
     train_subject_prior,
 )
 from pipelines.progress import Progress
-from pipelines.video import Frames
-from retrieval_index.clips import read_clip
+from pipelines.video import Frames, VideoError
+from retrieval_index.clips import read_cuts
+from retrieval_index.records import Clip
+
+log = logging.getLogger(__name__)
 
 _MOTION = TypeAdapter(MotionPriorOptions)
 _SUBJECT = TypeAdapter(SubjectPriorOptions)
 _REPORT = TypeAdapter(PriorReport)
 ENCODINGS = "encodings"
 """Beside the scratch folders of steps: latents and texts that several priors may learn from."""
+ENOUGH_CLIPS = 4
+"""What retrieval finds at least, where the corpus has as many."""
 
 
 class PriorTrainer:
@@ -61,15 +67,12 @@ class PriorTrainer:
         (folder / PRIOR_REPORT).write_bytes(_REPORT.dump_json(result.report, indent=1))
 
     def _motion(self, step: LearnMotion, checkpoints: Path, progress: Progress) -> PriorResult:
-        clips = [
-            TrainingClip(frames=read_clip(clip), caption=clip.caption, name=clip.id)
-            for clip in step.clips
-        ]
+        options = _MOTION.validate_python(step.options)
         return train_motion_prior(
             self._backbone.load(step.backbone),
-            clips,
+            read_clips(step.clips, options.cuts),
             step.motion,
-            options=_MOTION.validate_python(step.options),
+            options=options,
             seed=step.seed,
             progress=progress,
             checkpoint_dir=checkpoints,
@@ -102,6 +105,28 @@ class PriorTrainer:
 
         detector = Detector.load(Path(step.detector.path), self._device)
         return [find_person(detector, image, long_side_px=long_side_px) for image in images]
+
+
+def read_clips(clips: Sequence[Clip], scales: Sequence[float] = (1.0,)) -> list[TrainingClip]:
+    """Clips to learn from, each in these cuts.
+
+    Those that became unreadable since they were found are left out. Raises `VideoError` where that
+    leaves fewer than `ENOUGH_CLIPS` and fewer than were found.
+    """
+    found, errors = list[TrainingClip](), list[VideoError]()
+    for clip in clips:
+        try:
+            frames, *others = read_cuts(clip, scales)
+        except VideoError as error:
+            log.warning("clip %s is left out: %s", clip.id, error)
+            errors.append(error)
+        else:
+            found.append(
+                TrainingClip(frames=frames, cuts=tuple(others), caption=clip.caption, name=clip.id)
+            )
+    if errors and len(found) < ENOUGH_CLIPS:
+        raise errors[0]
+    return found
 
 
 @dataclass(frozen=True)

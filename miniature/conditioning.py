@@ -17,6 +17,7 @@ from miniature.motions import is_improvised
 from miniature.phrases import paraphrase
 from miniature.text import SUBJECT_TOKENS
 from miniature.world import IMPROVISING, Spec, article, caption, region_caption
+from pipelines.regions import token_span
 
 NUM_LATENTS = 13
 GRID = (6, 9)
@@ -80,15 +81,10 @@ def _latent_boxes(boxes: Tensor, rng: random.Random) -> Tensor:
 def box_tokens(boxes: Tensor) -> Tensor:
     """(T, 4) boxes -> (T, 6, 9) bool: the tokens inside, never none."""
     rows, columns = GRID
-    scale = torch.tensor([columns, rows, columns, rows])
-    edges = (boxes * scale).round().long()
-    left = edges[:, 0].clamp(max=columns - 1)
-    top = edges[:, 1].clamp(max=rows - 1)
-    right, bottom = torch.maximum(edges[:, 2], left + 1), torch.maximum(edges[:, 3], top + 1)
-    x, y = torch.arange(columns), torch.arange(rows)
-    across = (x >= left[:, None]) & (x < right[:, None])
-    down = (y >= top[:, None]) & (y < bottom[:, None])
-    return down[:, :, None] & across[:, None, :]
+    owned = torch.zeros(len(boxes), rows, columns, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(owned, boxes.tolist(), strict=True):
+        mask[token_span(top, bottom, rows), token_span(left, right, columns)] = True
+    return owned
 
 
 def _puppet_slots(spec: Spec, slot: int, tokens: Tensor) -> tuple[list[str], list[Tensor]]:

@@ -122,7 +122,7 @@ class Backbone:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a full clip, 4n+1."""
+        """Frames of a full clip, 4n+1; of a model as the authors run theirs, 4n."""
         return int(self.transformer.config.sample_frames)
 
     @property
@@ -133,8 +133,11 @@ class Backbone:
         return config.sample_height * factor, config.sample_width * factor
 
     def num_latents(self, num_frames: int) -> int:
-        """Latent frames of a clip. Raises `ValueError` unless the frames are 4n+1."""
+        """Latent frames of a clip. Raises `ValueError` unless the frames are 4n+1, or 4n and as
+        many as the model's own: then each latent frame holds four."""
         ratio = int(self.transformer.config.temporal_compression_ratio)
+        if num_frames == self.num_frames and num_frames % ratio == 0:
+            return num_frames // ratio
         if num_frames < 1 or (num_frames - 1) % ratio:
             raise ValueError(
                 f"{num_frames} frames; the VAE takes {ratio}n+1, such as {ratio * 4 + 1}"

@@ -8,7 +8,7 @@ in the text, word for word.
 from pipelines.language import Engine
 from pipelines.plan import Character
 from pipelines.plan_words import Fault, names
-from pipelines.planner import Asking, PlannerOptions, unreadable
+from pipelines.planner import MISFITS, Asking, PlannerOptions, unreadable
 from pipelines.prompts import Message, Schema, read_json
 
 _TOKENS = 400
@@ -60,7 +60,7 @@ def judge_cast(answer: str, topic: str) -> tuple[tuple[Character, ...] | None, l
         cast = tuple(
             Character(name=one["name"], phrase=one["phrase"]) for one in read_json(answer)["cast"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except MISFITS as error:
         return None, [unreadable(error)]
     faults = [
         Fault(7, "cast", f"{one.name} does not stand in the description; use its words")

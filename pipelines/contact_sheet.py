@@ -1,6 +1,7 @@
 """A film on one page: key frames of every scene with the planned boxes drawn in.
 
-So that a person sees at a glance whether the film keeps to its plan. Only Pillow's own font.
+So that a person sees at a glance whether the film keeps to its plan. Only Pillow's own font:
+letters that it has not are drawn as empty boxes.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ PAPER, INK, FAINT, RULE = "#16181d", "#f2f3f5", "#9aa1ad", "#2b2f38"
 FRAME_WIDTH_PX = 300
 MARGIN_PX, GAP_PX = 56, 14
 TITLE_PX, HEADING_PX, TEXT_PX, LABEL_PX, LINE_PX = 40, 26, 20, 16, 23
+LEGEND_ROW_PX = 32
 
 Fonts = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
@@ -97,17 +99,32 @@ class _Pen:
 def _header(plan: StoryPlan, colours: dict[str, str], width: int) -> Image.Image:
     title = wrapped(plan.topic, _font(TITLE_PX), width - 2 * MARGIN_PX)[:4]
     names = {r.entity_id: r.entity for s in plan.scenes for r in s.layout.regions}
-    height = MARGIN_PX + round(len(title) * TITLE_PX * 1.4) + (HEADING_PX * 2 if names else 0)
+    places = legend(list(names.values()), width)
+    rows_px = HEADING_PX * 2 + places[-1][0] * LEGEND_ROW_PX if places else 0
+    height = MARGIN_PX + round(len(title) * TITLE_PX * 1.4) + rows_px
     part = Image.new("RGB", (width, height), PAPER)
     pen = _Pen(ImageDraw.Draw(part), MARGIN_PX)
     pen.write(title, TITLE_PX, INK)
-    left = float(MARGIN_PX)
-    for entity, name in names.items():
-        dot = (left, pen.top + 13, left + 14, pen.top + 27)
-        pen.draw.ellipse(dot, fill=colours[entity])
-        pen.draw.text((left + 24, pen.top + 8), name, font=_font(TEXT_PX), fill=INK)
-        left += 24 + _width_of(name, _font(TEXT_PX)) + 32
+    for entity, (row, left, said) in zip(names, places, strict=True):
+        top = pen.top + row * LEGEND_ROW_PX
+        pen.draw.ellipse((left, top + 13, left + 14, top + 27), fill=colours[entity])
+        pen.draw.text((left + 24, top + 8), said, font=_font(TEXT_PX), fill=INK)
     return part
+
+
+def legend(names: Sequence[str], width_px: float) -> list[tuple[int, float, str]]:
+    """Where each name stands: its row, from 0, and its left edge; and what fits of it there."""
+    font = _font(TEXT_PX)
+    places: list[tuple[int, float, str]] = []
+    row, left = 0, float(MARGIN_PX)
+    for name in names:
+        said = shortened(name, font, width_px - 2 * MARGIN_PX - 24)
+        needed = 24 + _width_of(said, font)
+        if left > MARGIN_PX and left + needed > width_px - MARGIN_PX:
+            row, left = row + 1, float(MARGIN_PX)
+        places.append((row, left, said))
+        left += needed + 32
+    return places
 
 
 def _scene_strip(

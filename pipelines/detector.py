@@ -5,6 +5,7 @@ To swap the detector, replace this file: nothing else imports ultralytics. A fol
 `.pt` files are never loaded.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,7 +138,8 @@ class Detector:
         images = frames.permute(0, 3, 1, 2).float() / 255
         shrink = self._config.long_side_px / max(images.shape[-2:])
         if shrink < 1:
-            images = functional.interpolate(images, scale_factor=shrink, mode="area")
+            size_px = [max(1, math.floor(side * shrink)) for side in images.shape[-2:]]
+            images = functional.interpolate(images, size_px, mode="area")
         height, width = images.shape[-2:]
         size = images.new_tensor([width, height, width, height])
         rows = non_max_suppression(

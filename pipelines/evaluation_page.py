@@ -8,6 +8,7 @@ from html import escape
 from io import BytesIO
 from pathlib import Path
 
+from pipelines.binding import SeenAct
 from pipelines.bootstrap import Mean
 from pipelines.contact_sheet import entity_colours, key_frame_indices, key_picture
 from pipelines.metric_definitions import SCALE, Definition, Scores
@@ -119,12 +120,18 @@ def _scene(scene: SceneFigures, shown: Strip, told: Sequence[Definition]) -> str
 
 def _acts(scene: SceneFigures) -> str:
     """What was read in the boxes of a scene, if somebody read them."""
-    words = [
-        f"{act.entity_id} {act.motion_id}: "
-        + ("right" if act.bound else f"looks like {act.seen.character} {act.seen.motion}")
-        for act in scene.acts
-    ]
+    words = [f"{act.entity_id} {act.motion_id}: {_read(act)}" for act in scene.acts]
     return f'<p class="faint">Read in the boxes: {escape("; ".join(words))}.</p>' if words else ""
+
+
+def _read(act: SeenAct) -> str:
+    both = ((act.right_character, act.seen.character), (act.right_motion, act.seen.motion))
+    known = [(right, seen) for right, seen in both if right is not None]
+    if not known:
+        return "unknown to the judge"
+    is_right = all(right for right, _ in known)
+    told = "right" if is_right else f"looks like {' '.join(seen for _, seen in known)}"
+    return told if len(known) == len(both) else f"{told}, as far as the judge knows"
 
 
 def _rows(scene: SceneFigures, told: Sequence[Definition]) -> list[list[str]]:

@@ -58,7 +58,8 @@ class Adapter:
 
 def settled(adapter: Adapter, device: torch.device, dtype: torch.dtype) -> Adapter:
     """The same adapter where and as a transformer computes: its scale multiplied in, its pairs
-    copied to ``device`` in ``dtype``. `StackedAdapters` gives the same numbers with either."""
+    copied to ``device`` in ``dtype``. `StackedAdapters` gives the same numbers with either; scaled
+    once more, it rounds twice."""
     weights = {
         name: (down.to(device, dtype, copy=True), (up * adapter.scale).to(device, dtype))
         for name, (down, up) in adapter.weights.items()

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pipelines.plan import Scene
 from pipelines.plan_words import names
 
-_SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)]*(?=\s|$)|$)", re.DOTALL)
+_TITLES = ("Dr", "Mr", "Mrs", "Ms", "St", "Mt", "Prof", "Capt", "Col", "Gen", "Lt", "Sgt", "Rev")
+"""What stands before a name with a full stop that ends no sentence."""
+_NO_TITLE = "".join(rf"(?<!\b{title})" for title in _TITLES)
+_SENTENCE = re.compile(
+    rf"\S.*?(?:{_NO_TITLE}[.!?][\"'”’)]*(?=\s|$)|[。！？][\"'”’)」』）]*|$)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

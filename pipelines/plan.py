@@ -6,12 +6,20 @@ here talks to a language model.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from pipelines.plan_words import plain, words
 
 NUM_KEY_FRAMES = 6
 """Key frames of a scene: one a second over a clip of six seconds."""
@@ -21,7 +29,6 @@ STILL = "none"
 """The motion of a region that does not move."""
 
 _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,14 +37,32 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 def slug(text: str) -> str:
     """The id of a name or a motion: lower-case words joined by hyphens, without a leading article.
 
-    ``slug("The Girl Witch") == "girl-witch"``. Letters of any script are kept.
+    ``slug("The Girl Witch") == "girl-witch"``. Letters of any script are kept, with their marks.
     Raises `ValueError` when nothing is left to name it by.
     """
-    plain = unicodedata.normalize("NFKC", text).casefold().strip()
-    identity = _BETWEEN_WORDS.sub("-", _ARTICLE.sub("", plain)).strip("-")
+    identity = "-".join(words(_ARTICLE.sub("", plain(text).strip())))
     if not identity:
         raise ValueError(f"{text!r} has no letters or digits to make an id of; use a word")
     return identity
+
+
+def _with_an_id(text: str) -> str:
+    slug(text)
+    return text
+
+
+Words = Annotated[Text, AfterValidator(_with_an_id)]
+"""A text that an id can be made of."""
+
+
+def _class_phrase(text: str) -> str:
+    slug(text)
+    return _ARTICLE.sub("", " ".join(text.split()))
+
+
+Phrase = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_class_phrase)]
+"""What a character is to a model that never met it, e.g. ``girl witch``; an article before it is
+left out, for captions have their own."""
 
 
 class Record(BaseModel):
@@ -90,6 +115,13 @@ class Box(Record):
             bottom=max(self.bottom, other.bottom),
         )
 
+    def scaled(self, factor: float) -> "Box":
+        """So many times as wide and as high about its middle, moved into the picture and at most
+        all of it."""
+        left, right = _scaled(self.left, self.right, factor)
+        top, bottom = _scaled(self.top, self.bottom, factor)
+        return Box(left=left, top=top, right=right, bottom=bottom)
+
     def intersection(self, other: "Box") -> "Box | None":
         """The box that both cover, or None."""
         left, top = max(self.left, other.left), max(self.top, other.top)
@@ -97,6 +129,12 @@ class Box(Record):
         if left >= right or top >= bottom:
             return None
         return Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def _scaled(low: float, high: float, factor: float) -> tuple[float, float]:
+    length = min((high - low) * factor, 1.0)
+    start = min(max((low + high - length) / 2, 0.0), 1.0 - length)
+    return start, min(start + length, 1.0)
 
 
 class Region(Record):
@@ -169,7 +207,7 @@ class Scene(Record):
 
     place: Text
     narration: Text
-    motions: Annotated[tuple[Text, ...], Field(min_length=1, max_length=8)]
+    motions: Annotated[tuple[Words, ...], Field(min_length=1, max_length=8)]
     layout: Layout
 
     @property
@@ -185,12 +223,11 @@ class Character(Record):
     """Somebody who must look the same in every scene."""
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    phrase: Annotated[str, Field(min_length=1, max_length=60)]
-    """Class phrase, e.g. ``girl witch``: what the character is to a model that never met it."""
+    phrase: Phrase
     images: Annotated[tuple[Path, ...], Field(max_length=10)] = ()
     """Reference images."""
 
-    @field_validator("name", "phrase")
+    @field_validator("name")
     @classmethod
     def _has_words(cls, text: str) -> str:
         slug(text)
@@ -204,16 +241,16 @@ class Character(Record):
 class Beat(Record):
     """One character doing one thing, and the sentence that tells it."""
 
-    name: Text
-    motion: Text
+    name: Words
+    motion: Words
     sentence: Text
 
 
 class Role(Record):
     """What one character does in one scene, in order."""
 
-    name: Text
-    motions: Annotated[tuple[Text, ...], Field(min_length=1, max_length=8)]
+    name: Words
+    motions: Annotated[tuple[Words, ...], Field(min_length=1, max_length=8)]
 
 
 class Outline(Record):
@@ -319,6 +356,13 @@ def canonicalise(layout: Layout) -> Layout:
             ),
         }
     )
+
+
+def canonical_plan(plan: StoryPlan) -> StoryPlan:
+    """A plan from outside with the captions of each of its scenes as the planner would have them
+    (`canonicalise`)."""
+    scenes = (s.model_copy(update={"layout": canonicalise(s.layout)}) for s in plan.scenes)
+    return plan.model_copy(update={"scenes": tuple(scenes)})
 
 
 def _tidy(caption: str) -> str:

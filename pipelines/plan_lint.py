@@ -61,8 +61,9 @@ def _shape(scene: Scene, characters: Sequence[Character]) -> Iterator[Fault]:
             yield Fault(0, "background", f"describe the place alone, without {character.name}")
     if not scene.layout.regions:
         yield Fault(0, "key frames", "no region at all; give every character a region")
-    if len(scene.layout.captions) > MAX_CAPTIONS:
-        found = len(scene.layout.captions)
+    # Words that two entities share are a condition of each.
+    found = len({(r.entity_id, r.motion_id, r.caption) for r in scene.layout.regions})
+    if found > MAX_CAPTIONS:
         yield Fault(0, "key frames", f"{found} different captions; use at most {MAX_CAPTIONS}")
 
 

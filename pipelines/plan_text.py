@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.plan import NUM_KEY_FRAMES, STILL, Box, KeyFrame, Layout, Region
+from pipelines.plan import NUM_KEY_FRAMES, STILL, Box, KeyFrame, Layout, Region, slug
 
 MAX_CHARACTERS = 100_000
 MAX_TEXT = 2000
@@ -66,7 +66,11 @@ def parse_plan(text: str) -> tuple[Layout, list[Repair]]:
 
 
 def write_plan(layout: Layout) -> str:
-    """The text form of a layout; `parse_plan` reads it back without repairs."""
+    """The text form of a layout; `parse_plan` reads it back without repairs.
+
+    Raises `ValueError` for texts that it would not read as they are: those that hold a box, a
+    heading or a line break.
+    """
     lines = [f"Background: {_quote(layout.background)}"]
     for number, frame in enumerate(layout.key_frames, start=1):
         regions = (
@@ -75,7 +79,20 @@ def write_plan(layout: Layout) -> str:
             for r in frame.regions
         )
         lines.append(f"Frame_{number}: [{', '.join(regions)}]")
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    if not _says(text, layout):
+        raise ValueError(
+            "this plan as text would not be read as it is: its words hold a box, a heading or a "
+            "line break"
+        )
+    return text
+
+
+def _says(text: str, layout: Layout) -> bool:
+    try:
+        return parse_plan(text) == (layout, [])
+    except PlanSyntaxError:
+        return False
 
 
 def _quote(text: str) -> str:
@@ -240,9 +257,15 @@ class _Reader:
             what = "caption" if entity else "entity"
             raise self._fault(start, f"the {what} is empty")
         for what, said in (("entity", entity), ("motion", motion)):
-            if said.casefold() not in _STILL_WORDS and not re.search(r"[^\W_]", said):
-                raise self._fault(start, f"the {what} {said!r} has no letters")
+            if said.casefold() not in _STILL_WORDS:
+                self._check_words(start, what, said)
         return entity, motion, caption
+
+    def _check_words(self, start: int, what: str, said: str) -> None:
+        try:
+            slug(said)
+        except ValueError as error:
+            raise self._fault(start, f"the {what} {said!r} has no letters") from error
 
     def _field(self, start: int, end: int) -> tuple[str, int]:
         """A text up to its comma, and where the next one starts."""

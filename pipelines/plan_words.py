@@ -4,8 +4,10 @@ Also the two records that linting of scenes and of stories share.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 TRAVELLING = frozenset(
     """walk run skip fly crawl skate ride swim jog march sail drive climb gallop hop stroll wander
@@ -14,6 +16,8 @@ TRAVELLING = frozenset(
     return pace surf""".split()  # noqa: SIM905 - a word list reads better
 )
 """Stems of motions that carry the body across the frame."""
+_WORD = re.compile("L[LM]*")
+"""In kinds of characters: a letter or digit, then such and the signs that belong to them."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,28 @@ class LintOptions:
     """Motions that a narration might name: naming one that the scene lacks is a fault."""
 
 
+def plain(text: str) -> str:
+    """The text in lower case; a letter that can be written in two ways is written in one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+@lru_cache(maxsize=1024)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words, without punctuation: what two texts are compared by."""
-    return tuple(re.findall(r"[^\W_]+", text.casefold()))
+    """Lower-case words, without punctuation: what two texts are compared by.
+
+    Letters of any script are kept, vowel signs and other marks with them.
+    """
+    folded = plain(text)
+    kinds = "".join(map(_kind, folded))
+    return tuple(folded[found.start() : found.end()] for found in _WORD.finditer(kinds))
+
+
+def _kind(character: str) -> str:
+    if character.isalnum():
+        return "L"
+    is_mark = unicodedata.category(character) in {"Mn", "Mc"}
+    is_seen = not unicodedata.name(character, "").startswith("VARIATION SELECTOR")
+    return "M" if is_mark and is_seen else " "
 
 
 def names(text: str, phrase: str) -> bool:

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 Judge = Callable[[str], tuple[Answer | None, list[Fault]]]
 
+MISFITS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading an answer raises that is not of the form that was asked for."""
 _REPAIR_HEAT = 0.4
 """Least temperature that each further round adds, so that a model does not repeat itself."""
 
@@ -150,7 +152,7 @@ def judge_story(
     """What a story answer says (None where it cannot be read), and what is wrong with it."""
     try:
         outlines = read_story(answer)
-    except (ValueError, KeyError, TypeError) as error:
+    except MISFITS as error:
         return None, [unreadable(error)]
     faults = lint_story(
         outlines,
@@ -169,7 +171,7 @@ def judge_scene(
     """What a scene answer says (None where it cannot be read), and what is wrong with it."""
     try:
         scene = read_scene(answer, outline, characters)
-    except (ValueError, KeyError, TypeError) as error:
+    except MISFITS as error:
         return None, [unreadable(error)]
     rules = lint_options(options)
     return scene, lint_scene(scene, characters, roles=outline.roles, options=rules)
@@ -189,7 +191,7 @@ def unreadable(error: Exception) -> Fault:
 def _is_whole(answer: str) -> bool:
     try:
         read_json(answer)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
     return True
 

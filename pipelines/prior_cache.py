@@ -85,7 +85,7 @@ class CachedEncoder:
 
     def _make_room(self) -> None:
         found = []
-        for path in self.folder.glob("*.safetensors"):
+        for path in self.folder.glob("*.safetensors*"):  # also what killed writers left aside
             try:
                 status = path.stat()
             except FileNotFoundError:

@@ -9,7 +9,7 @@ from itertools import zip_longest
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.backbone import Backbone
 from pipelines.plan import Box
@@ -25,9 +25,11 @@ class TrainingClip:
     """A clip of a motion: frames uint8 (F, H, W, 3) at the model's frame rate, any size."""
 
     frames: Frames
+    """The clip; its other ``cuts`` show more or less of the same pictures around its person."""
     caption: str
     name: str
     """Who the clip is; its own spatial adapter is kept under this."""
+    cuts: tuple[Frames, ...] = ()
 
 
 def to_pixels(frames: Frames) -> Tensor:
@@ -42,19 +44,19 @@ def clip_samples(
     progress: Progress,
     encoder: Encoder | None = None,
 ) -> list[Sample]:
-    """Clips cropped and resized without squashing, filled or cut to the model's frames.
+    """Every cut of clips cropped and resized without squashing, filled or cut to the model's
+    frames; the cuts of a clip bear its name.
 
     ``encoder``: the backbone's own, or a `CachedEncoder` of it.
     """
     encoder = encoder or backbone
     samples = []
     for clip, text in zip(clips, encoder.encode_text([c.caption for c in clips]), strict=True):
-        frames = fit_frames(
-            clip.frames, backbone.num_frames, backbone.size_px, extend=options.extend
-        )
-        latents = encoder.encode_video(to_pixels(frames))
-        samples.append(Sample(clip.name, latents, text[None]))
-        progress(0, options.num_steps)
+        for cut in (clip.frames, *clip.cuts):
+            frames = fit_frames(cut, backbone.num_frames, backbone.size_px, extend=options.extend)
+            latents = encoder.encode_video(to_pixels(frames))
+            samples.append(Sample(clip.name, latents, text[None]))
+            progress(0, options.num_steps)
     return samples
 
 
@@ -100,6 +102,16 @@ def _inside(
     fitted = torch.from_numpy(fit_frames(shown, 1, size_px, extend="hold")[..., 0])
     share: Tensor = F.adaptive_avg_pool2d(fitted.float() / 255, latent_size)[0]
     return share
+
+
+_NUMBERS_PER_WEIGHT = 16
+
+
+def digest_of(model: nn.Module) -> str:
+    """A hash that tells models apart: of a few numbers of each weight, read in no time."""
+    weights = [weight.detach().flatten() for weight in model.parameters()]
+    some = [weight[:: -(-len(weight) // _NUMBERS_PER_WEIGHT)].float() for weight in weights]
+    return hashlib.sha256(torch.cat(some).cpu().numpy().tobytes()).hexdigest()
 
 
 def fingerprint(samples: Sequence[Sample], *more: object) -> str:

@@ -28,6 +28,8 @@ class PriorOptions:
     """How noise levels count, in training and on held-out data: as they are (the paper's), or each
     divided by what the base model loses there. At the highest, a picture's loss is mostly its
     background, which no adapter of a subject could know; unweighted, that drowns the rest."""
+    num_held_out: int = 1
+    """Clips or images that only measure, a third at most; of one or two, each measures itself."""
     evaluate_every: int = 25
     """Steps between looks at the held-out loss."""
     num_evaluations: int = 8
@@ -54,6 +56,8 @@ class PriorOptions:
         for name in (*counts, "checkpoint_every", "learning_rate", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.num_held_out < 0:
+            raise ValueError(f"num_held_out is {self.num_held_out}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +69,19 @@ class MotionPriorOptions(PriorOptions):
     spatial_path: Literal["whole_clip", "one_latent"] = "whole_clip"
     """What the spatial path looks at: the clip with the loss on one latent frame, or that latent
     frame alone (about a tenth of the work, but the base model seldom saw single frames)."""
+    cuts: tuple[float, ...] = (1.0,)
+    """Every clip is learned from in all of these cuts: so many times as large as the one around
+    its person, as far as its picture goes. Of one alone a motion also learns how large people are,
+    and draws them so whatever box they are given."""
     extend: Literal["loop", "hold"] = "loop"
     """How a clip shorter than the model's is filled: from its start again, or its last frame."""
-    num_held_out: int = 1
-    """Clips that only measure, a third at most; of one or two, each measures itself."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.skip_spatial <= 1:
             raise ValueError(f"skip_spatial is {self.skip_spatial}; it is a probability, 0 to 1")
+        if not self.cuts or not all(0 < cut <= 4 for cut in self.cuts):
+            raise ValueError(f"cuts are {self.cuts}; at least one, each above 0 and at most 4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +100,6 @@ class SubjectPriorOptions(PriorOptions):
     paper. With less, nothing of the pictures' places is learned, and all the more of the subject.
     """
     caption: str = "a {token} {phrase}"
-    num_held_out: int = 1
-    """Images that only measure, a third at most; one or two measure themselves."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pipelines.backbone import Backbone
+from pipelines.plan import unique
 from pipelines.prior_cache import CachedEncoder, Encoder
 from pipelines.prior_checkpoint import Checkpoint
 from pipelines.prior_draws import generator_of
@@ -28,13 +29,17 @@ def encoder_of(backbone: Backbone, folder: Path | None) -> Encoder:
 def split(
     samples: Sequence[Sample], num_held_out: int, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from, and samples that only measure: never more than a third of all."""
-    count = min(num_held_out, len(samples) // 3)
-    order = torch.randperm(len(samples), generator=generator_of(seed, "held out")).tolist()
-    held_out = set(order[:count])
+    """Samples to learn from, and samples that only measure: never more than a third of all names.
+
+    Those of one name stay together.
+    """
+    names = unique(sample.name for sample in samples)
+    count = min(num_held_out, len(names) // 3)
+    order = torch.randperm(len(names), generator=generator_of(seed, "held out")).tolist()
+    held_out = {names[i] for i in order[:count]}
     return (
-        [sample for i, sample in enumerate(samples) if i not in held_out],
-        [sample for i, sample in enumerate(samples) if i in held_out],
+        [sample for sample in samples if sample.name not in held_out],
+        [sample for sample in samples if sample.name in held_out],
     )
 
 
@@ -75,7 +80,12 @@ def report_of(
         held_out_loss=result.best_loss,
         gain=gain,
         usable=result.best_step > 0 and gain > options.min_gain,
-        num_samples=len(seen),
-        num_held_out=len(held_out),
+        num_samples=_count(seen),
+        num_held_out=_count(held_out),
         seconds=time.monotonic() - began,
     )
+
+
+def _count(samples: Sequence[Sample]) -> int:
+    """Clips or images, however many cuts of each."""
+    return len({sample.name for sample in samples})

@@ -9,7 +9,7 @@ from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Box
 from pipelines.prior_cache import Encoder
-from pipelines.prior_data import fingerprint, image_samples
+from pipelines.prior_data import digest_of, fingerprint, image_samples
 from pipelines.prior_fit import fit
 from pipelines.prior_mode import training_trunk
 from pipelines.prior_options import PriorResult, SubjectPriorOptions
@@ -119,7 +119,8 @@ def _class_of(
     lesson = Lesson(
         trainee=trainee, samples=seen, options=options, seed=seed, weight=course.balance.weight
     )
-    return _Class(lesson, course, held_out, fingerprint(samples, options, seed))
+    identity = fingerprint(samples, options, seed, digest_of(backbone.transformer))
+    return _Class(lesson, course, held_out, identity)
 
 
 def _subject_adapter(subject: Subject, result: Fit) -> Adapter:

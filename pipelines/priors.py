@@ -13,7 +13,7 @@ from pathlib import Path
 from pipelines.backbone import Backbone
 from pipelines.lora import Adapter
 from pipelines.plan import Box, slug
-from pipelines.prior_data import TrainingClip, clip_samples, fingerprint
+from pipelines.prior_data import TrainingClip, clip_samples, digest_of, fingerprint
 from pipelines.prior_fit import fit
 from pipelines.prior_mode import training_trunk
 from pipelines.prior_options import (
@@ -77,7 +77,8 @@ def train_motion_prior(
         },
         options=options,
     )
-    checkpoint = checkpoint_in(checkpoint_dir, fingerprint(samples, options, seed))
+    identity = fingerprint(samples, options, seed, digest_of(backbone.transformer))
+    checkpoint = checkpoint_in(checkpoint_dir, identity)
     with training_trunk(backbone, options) as trunk:
         course = course_of(backbone, trainee, held_out or seen, seed, trunk, progress)
         backward = motion_backward(

@@ -7,6 +7,7 @@ the wire as whole percents in steps of five, which every guided decoder can hold
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
@@ -31,6 +32,7 @@ Style = Literal["full", "brief"]
 Schema = dict[str, Any]
 
 PERCENTS = list(range(0, 101, 5))
+_FENCED = re.compile(r"\s*```\w*\s(.*)```\s*", re.DOTALL)
 
 
 class Message(TypedDict):
@@ -225,7 +227,7 @@ def read_scene(answer: str, outline: Outline, characters: Sequence[Character]) -
     phrases = {character.id: character.phrase for character in characters}
 
     def read_region(region: dict[str, Any]) -> Region:
-        entity, motion = region["entity"], region["motion"]
+        entity, motion = region["entity"], region["motion"] or STILL
         phrase = phrases.get(slug(entity), entity)
         caption = region.get("caption") or plain_caption(phrase, motion, outline.place)
         return Region.of(entity, motion, caption, _box(region["box"]))
@@ -275,8 +277,10 @@ def repair_messages(
 
 
 def read_json(answer: str) -> Any:
-    """The JSON of an answer; control characters in its strings, which decoders let by, may stay."""
-    return json.loads(answer, strict=False)
+    """The JSON of an answer, without a fence around it; control characters in its strings, which
+    decoders let by, may stay."""
+    fenced = _FENCED.fullmatch(answer)
+    return json.loads(fenced[1] if fenced else answer, strict=False)
 
 
 def _ask(level: str, style: Style, lines: Sequence[str]) -> list[Message]:

@@ -50,7 +50,8 @@ class RegionOptions:
     background: Background = "complement"
     """The background's caption: the tokens that no box covers, or every token."""
     first_latent_alone: bool = True
-    """4n+1 frames, the first latent holds one frame. False: the authors' 48 frames, 12 latents."""
+    """4n+1 frames, the first latent holds one frame. False: for a model whose clips have 4n frames
+    (``sample_frames`` in its transformer's config), such as the authors' 48 in 12 latents."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +66,12 @@ class Condition:
 
 def box_tokens(box: Box, grid: TokenGrid) -> tuple[slice, slice]:
     """Rows and columns of a box: edges rounded to tokens, half-open, at least one token each."""
-    return _span(box.top, box.bottom, grid.height), _span(box.left, box.right, grid.width)
+    rows = token_span(box.top, box.bottom, grid.height)
+    return rows, token_span(box.left, box.right, grid.width)
 
 
-def _span(low: float, high: float, size: int) -> slice:
+def token_span(low: float, high: float, size: int) -> slice:
+    """Of ``size`` tokens in a row those between two edges in 0-1; at least one."""
     start, stop = round(low * size), round(high * size)
     if start >= stop:  # rounding swallowed a thin box: keep the token its centre lies in
         start = min(int((low + high) / 2 * size), size - 1)

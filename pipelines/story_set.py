@@ -66,6 +66,11 @@ class StagedScene(Record):
     def _track(self, name: str, phrases: dict[str, str]) -> list[Region]:
         """A character's region in every key frame."""
         beats = [beat for beat in self.beats if beat.name == name]
+        if len(beats) > NUM_KEY_FRAMES:
+            raise ValueError(
+                f"{name} has {len(beats)} beats; {NUM_KEY_FRAMES} key frames show "
+                f"{NUM_KEY_FRAMES} at most: make two scenes of them"
+            )
         shares = [
             [k for k in range(NUM_KEY_FRAMES) if k * len(beats) // NUM_KEY_FRAMES == number]
             for number in range(len(beats))

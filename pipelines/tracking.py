@@ -2,7 +2,8 @@
 
 The paper says that clips are cut around people and no more; the rules here are ours: a person who
 is seen for at least two seconds, short gaps bridged, makes one segment, cut into windows of at most
-six seconds, cropped to the union of the boxes with a margin. The models are `pipelines.detector`'s.
+six seconds and a frame, cropped to the union of the boxes with a margin. The models are
+`pipelines.detector`'s.
 """
 
 import math
@@ -57,12 +58,12 @@ def find_person(
     """
     height, width = image.shape[:2]
     shrink = min(1.0, long_side_px / max(height, width))
-    size_px = (round(height * shrink), round(width * shrink))
+    size_px = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     (found,) = detector.detect(resize_frames(image[None], size_px), confidence=min_confidence)
-    if not len(found.boxes):
-        return None
-    left, top, right, bottom = map(float, found.boxes[0])
-    return Box(left=left, top=top, right=right, bottom=bottom)
+    for left, top, right, bottom in found.boxes.tolist():
+        if left < right and top < bottom:  # not in what a thin image was padded with
+            return Box(left=left, top=top, right=right, bottom=bottom)
+    return None
 
 
 def track(
@@ -118,7 +119,9 @@ def segments(
         fps: frames a second.
         size_px: height and width of the frames, which turn shares into an aspect.
         min_track_s: shorter tracks make no segment.
-        max_window_s: longer tracks are cut into equal windows of at most this.
+        max_window_s: longer tracks are cut into equal windows whose first and last frames are at
+            most so far apart; the last is shown too, so a window ends one frame later (49 frames
+            for 6 s at 8 a second).
         margin: share of the union of boxes that the crop adds, half on each side.
         min_aspect: crops narrower than this (width / height) are widened; where the frame itself
             is too narrow for that, there is no segment.

@@ -1,14 +1,16 @@
 """Videos in and out: probe, decode within limits, encode byte for byte the same every time.
 
 A bad file raises `VideoError` with a short reason that can be counted; what a file claims is
-checked before a pixel is decoded, and what it turns out to hold is checked while decoding. Nothing
-here knows about models; the caller publishes files atomically.
+checked before a pixel is decoded, and what it turns out to hold is checked while decoding. Frames
+come as a player shows them: turned upright, their pixels square. Nothing here knows about models;
+the caller publishes files atomically.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +27,10 @@ CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg"
 MEGABYTE = 1_000_000
 NEAR_S = 4.0
 """Frames before a moment that are decoded in vain rather than sought past."""
+SLACK = 1e-3
+"""Share of a frame by which a part may be longer without having one more."""
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+"""How a tag of Matroska tells the length of a track."""
 COMPLETE = 0.9
 """Share of the promised frames under which a file counts as truncated."""
 
@@ -47,6 +53,7 @@ class Limits:
 
     max_file_mb: float = 2048
     max_duration_s: float = 600
+    """Of the part that is read; its frames must also fit `max_decoded_mb`."""
     min_side_px: int = 1
     max_side_px: int = 4096
     max_decoded_mb: float = 1024
@@ -55,7 +62,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a file says about itself."""
+    """What a file says about itself; its sides as it is shown."""
 
     duration_s: float
     num_frames: int
@@ -71,13 +78,14 @@ class VideoInfo:
 
 
 def probe(path: Path | str, *, limits: Limits = Limits()) -> VideoInfo:
-    """What a video is, from its headers.
+    """What a video is, from its headers and its first picture, which tells how it is turned.
 
     Raises:
         VideoError: it is none, or it is beyond the limits.
     """
-    with _open(Path(path), limits) as (_, info, _):
-        return info
+    with _open(Path(path), limits) as (container, info, stream):
+        first = next(_frames(container, stream, info, path), None)
+        return _turned(info, first[1]) if first else info
 
 
 def fingerprint(
@@ -89,28 +97,48 @@ def fingerprint(
 ) -> tuple[VideoInfo, str]:
     """What a video is, and a digest of its compressed pictures between two moments.
 
-    The digest (32 hex digits) stays when a file is renamed, moved to another container, or told
-    another title. Nothing is decoded.
+    The digest (32 hex digits) stays when a file is renamed, told another title, or moved to another
+    container that holds the same bytes: from mp4 to Matroska, not to MPEG-TS, which writes H.264
+    otherwise. One picture is decoded, to see how it is turned.
 
     Raises:
         VideoError: it is none, beyond the limits, or has fewer pictures than it says.
+        ValueError: nothing lies between `start_s` and `end_s`.
     """
-    digest, num_packets = blake2b(digest_size=16), 0
+    digest, num_packets, first = blake2b(digest_size=16), 0, None
     with _open(Path(path), limits, start_s, end_s) as (container, info, stream):
-        _seek(container, stream, start_s)
-        try:
+        _end_of_part(info, path, info.fps, start_s, end_s)
+        with _damage_told(path):
+            _seek(container, stream, start_s)
             for packet in container.demux(stream):
+                first = first or next(iter(packet.decode()), None)
                 if packet.size and _lies_within(packet, stream, start_s, end_s):
                     digest.update(bytes(packet))
                     num_packets += 1
-        except av.error.FFmpegError as error:
-            raise VideoError("damaged", f"{path} cannot be read: {error.strerror}") from error
         whole = start_s == 0 and end_s is None
         if num_packets < (COMPLETE * info.num_frames if whole else 1):
             raise VideoError(
                 "truncated", f"{path} holds {num_packets} of {info.num_frames} pictures"
             )
-        return info, digest.hexdigest()
+        return _turned(info, first) if first else info, digest.hexdigest()
+
+
+@contextmanager
+def _damage_told(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise VideoError("damaged", f"{path} cannot be read: {error.strerror}") from error
+
+
+def _end_of_part(
+    info: VideoInfo, path: Path | str, fps: float, start_s: float, end_s: float | None
+) -> float:
+    """The last second of a part, which must hold a frame."""
+    end_s = info.duration_s if end_s is None else min(end_s, info.duration_s)
+    if start_s < 0 or (end_s - start_s) * fps <= SLACK:
+        raise ValueError(f"{path} lasts {info.duration_s:.2f} s: nothing from {start_s} to {end_s}")
+    return end_s
 
 
 def _lies_within(packet: Any, stream: Any, start_s: float, end_s: float | None) -> bool:
@@ -137,33 +165,35 @@ def decode(
 ) -> Frames:
     """Frames from `start_s` to before `end_s`, uint8 RGB (F, H, W, 3).
 
-    With `fps`, the frame nearest to each moment; without, every frame of the file.
+    With `fps`, the frame nearest to each moment; without, at the mean rate of the file, which is
+    every frame where they are evenly spaced.
 
     Raises:
         VideoError: the file is damaged, truncated or beyond the limits.
         ValueError: nothing lies between `start_s` and `end_s`.
     """
     with _open(Path(path), limits, start_s, end_s) as (container, info, stream):
-        end_s = info.duration_s if end_s is None else min(end_s, info.duration_s)
         rate = fps or info.fps
-        count = math.ceil((end_s - start_s) * rate - 1e-3)
-        if count < 1 or start_s < 0:
-            raise ValueError(
-                f"{path} lasts {info.duration_s:.2f} s: nothing from {start_s} to {end_s}"
-            )
+        end_s = _end_of_part(info, path, rate, start_s, end_s)
+        count = math.ceil((end_s - start_s) * rate - SLACK)
         most = int(limits.max_decoded_mb * MEGABYTE / (info.width_px * info.height_px * 3))
         if count > most:
-            raise VideoError("too-many-frames", f"{path}: {count} frames, at most {most} fit")
+            size = f"{info.width_px}×{info.height_px}"
+            raise VideoError(
+                "too-many-frames",
+                f"{path}: {count} frames of {size} pixels, and {limits.max_decoded_mb:g} MB hold "
+                f"{most}: take a part of at most {most / rate:.1f} s, or raise max_decoded_mb",
+            )
         moments = [start_s + i / rate for i in range(count)]
-        _seek(container, stream, start_s)
-        frames = list(_nearest(_frames(container, stream, info, path), moments))
+        timed = _frames(container, stream, info, path, start_s)
+        frames = [_pixels(frame, info) for frame in _nearest(timed, moments)]
         if len(frames) < COMPLETE * count:
             raise VideoError("truncated", f"{path} ends after {len(frames)} of {count} frames")
         frames += frames[-1:] * (count - len(frames))
         return np.stack(frames)
 
 
-def _nearest(timed: Iterator[tuple[float, Any]], moments: list[float]) -> Iterator[Frames]:
+def _nearest(timed: Iterator[tuple[float, Any]], moments: list[float]) -> Iterator[Any]:
     """For each moment the frame nearest in time; ends early with the frames."""
     before: tuple[float, Any] | None = None
     waiting = iter(moments)
@@ -171,34 +201,51 @@ def _nearest(timed: Iterator[tuple[float, Any]], moments: list[float]) -> Iterat
     for now in timed:
         while moment is not None and now[0] >= moment - 1e-6:
             earlier = before is not None and moment - before[0] <= now[0] - moment + 1e-6
-            yield _pixels((before if earlier and before else now)[1])
+            yield (before if earlier and before else now)[1]
             moment = next(waiting, None)
         if moment is None:
             return
         gap = now[0] - before[0] if before else 0.0
         before = now
     while moment is not None and before is not None and moment <= before[0] + max(gap, 1e-3):
-        yield _pixels(before[1])
+        yield before[1]
         moment = next(waiting, None)
 
 
-def _pixels(frame: Any) -> Frames:
-    pixels: Frames = frame.reformat(format="rgb24", threads=1).to_ndarray()
-    return pixels
+def _pixels(frame: Any, info: VideoInfo) -> Frames:
+    """A picture as it is shown, of a video that is not turned yet."""
+    sides = {"width": info.width_px, "height": info.height_px}
+    pixels: Frames = frame.reformat(format="rgb24", threads=1, **sides).to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, _quarters(frame)))
+
+
+def _turned(info: VideoInfo, frame: Any) -> VideoInfo:
+    if _quarters(frame) % 2:
+        return replace(info, width_px=info.height_px, height_px=info.width_px)
+    return info
+
+
+def _quarters(frame: Any) -> int:
+    """How many times a picture is turned left by 90 degrees to be shown."""
+    return int(round(frame.rotation / 90) % 4)
 
 
 def _frames(
-    container: Any, stream: Any, info: VideoInfo, path: Path | str
+    container: Any, stream: Any, info: VideoInfo, path: Path | str, start_s: float = 0.0
 ) -> Iterator[tuple[float, Any]]:
-    """Decoded frames with their seconds from the start of the video."""
+    """Decoded frames, from a little before a moment, with their seconds from the video's start."""
     first = float((stream.start_time or 0) * stream.time_base)
-    try:
+    shape = (stream.codec_context.width, stream.codec_context.height)
+    quarters: int | None = None
+    with _damage_told(path):
+        _seek(container, stream, start_s)
         for index, frame in enumerate(container.decode(stream)):
-            if (frame.width, frame.height) != (info.width_px, info.height_px):
+            if frame.is_corrupt:
+                raise VideoError("damaged", f"{path} has a damaged picture: frame {index}")
+            quarters = _quarters(frame) if quarters is None else quarters
+            if (frame.width, frame.height, _quarters(frame)) != (*shape, quarters):
                 raise VideoError("damaged", f"{path} changes its size at frame {index}")
             yield index / info.fps if frame.time is None else frame.time - first, frame
-    except av.error.FFmpegError as error:
-        raise VideoError("damaged", f"{path} cannot be decoded: {error.strerror}") from error
 
 
 @contextmanager
@@ -234,21 +281,29 @@ def _describe(container: Any, stream: Any, path: Path) -> VideoInfo:
     rate = stream.average_rate or stream.guessed_rate
     if context is None or not context.width or not context.height or not rate:
         raise VideoError("damaged", f"{path} does not say its size or rate")
-    if stream.duration:
-        duration_s = float(stream.duration * stream.time_base)
-    else:
-        duration_s = (container.duration or 0) / av.time_base
+    aspect = float(stream.sample_aspect_ratio or 1)  # of a pixel
+    duration_s = _duration_s(container, stream)
     num_frames = stream.frames or round(duration_s * float(rate))
     if num_frames < 1:
         raise VideoError("damaged", f"{path} holds no frame")
     return VideoInfo(
         duration_s=duration_s or num_frames / float(rate),
         num_frames=num_frames,
-        width_px=context.width,
-        height_px=context.height,
+        width_px=round(context.width * max(1.0, aspect)),
+        height_px=round(context.height / min(1.0, aspect)),
         fps=float(rate),
         codec=context.name,
     )
+
+
+def _duration_s(container: Any, stream: Any) -> float:
+    """Of the pictures; of the longest stream where the file does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    longest_s = float((container.duration or 0) / av.time_base)
+    clock = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))
+    hours, minutes, seconds = map(float, clock.groups() if clock else (0, 0, 0))
+    return min(hours * 3600 + minutes * 60 + seconds or longest_s, longest_s)
 
 
 def _check(

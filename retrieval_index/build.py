@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipelines.progress import Progress, silent
 from retrieval_index.findings import Work, begun, buried
+from retrieval_index.keys import model_id
 from retrieval_index.keyset import KeySet
 from retrieval_index.lease import leased
 from retrieval_index.manifest import (
@@ -71,14 +72,15 @@ def build_index(
     there once. Progress counts manifest rows; ``watch`` is told more.
 
     Raises:
-        ValueError: the manifest is none, the library there has another shape, or somebody else
-            writes to it (`LibraryBusyError`).
+        ValueError: the manifest is none, the library there has another shape, was cut or embedded
+            otherwise, or somebody else writes to it (`LibraryBusyError`).
         Cancelled: from `progress`; what was written stays and is not done again.
     """
-    parts, total = split_manifest(manifest), count_rows(manifest)
+    parts = split_manifest(manifest)
+    total = count_rows(manifest, parts)
     if not total:
         raise ValueError(f"manifest {manifest} has no rows")
-    with _opened(uri) as (library, check):
+    with _opened(uri, options) as (library, check):
         writer = Writer(library, options, total, check)
         done = KeySet.of([]) if recheck else library.row_keys()
         _write_all(pipeline.of_parts(parts, done, options, uri), writer, progress, watch)
@@ -99,7 +101,7 @@ def replay(
     no library.
     """
     connect(uri)
-    with _opened(uri) as (library, check):
+    with _opened(uri, options) as (library, check):
         letters = library.dead_letters()
         items = [_read_again(letter["row"]) for letter in letters]
         writer = Writer(library, options, len(items), check, is_replay=True)
@@ -117,13 +119,38 @@ def _read_again(row: str) -> ManifestRow | Fault:
 
 
 @contextmanager
-def _opened(uri: str) -> Iterator[tuple[Library, Callable[[], None]]]:
+def _opened(uri: str, options: IndexOptions) -> Iterator[tuple[Library, Callable[[], None]]]:
     """The library at a URI, swept, ours to write to; and what checks that it still is."""
     with leased(uri) as lease:
         library = Library(uri)
         library.create()
         library.sweep()
+        _check_kin(library, options)
         yield library, lease.check
+
+
+def _check_kin(library: Library, options: IndexOptions) -> None:
+    """Raises `ValueError` where new segments would not be of a kind with those that are there."""
+    there = library.embedded_by()
+    if there is None:
+        return
+    here = model_id("clip", options.models.clip), model_id("viclip", options.models.viclip)
+    if there != here:
+        raise ValueError(
+            f"the library at {library.uri} was embedded by {there}, not by {here}: "
+            "build with those models, or into a new place"
+        )
+    old, new = library.last_recipe(), options.recipe.model_dump()
+    others = [
+        f"{name} {old[name]}, not {new[name]}"
+        for name in new
+        if old.get(name, new[name]) != new[name]
+    ]
+    if others:
+        raise ValueError(
+            f"the library at {library.uri} was cut by another recipe ({'; '.join(others)}): "
+            "build with that one, or into a new place"
+        )
 
 
 def _write_all(

@@ -1,5 +1,7 @@
 """Read the frames of a clip: decoded at 8 frames a second, cut in time, cropped to its person."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +20,20 @@ def read_clip(clip: Clip, *, limits: Limits = _DEFAULT) -> NDArray[np.uint8]:
 
     Raises `pipelines.video.VideoError` where the file is gone or has become unreadable.
     """
+    (frames,) = read_cuts(clip, (1.0,), limits=limits)
+    return frames
+
+
+def read_cuts(
+    clip: Clip, scales: Sequence[float], *, limits: Limits = _DEFAULT
+) -> tuple[NDArray[np.uint8], ...]:
+    """As `read_clip`, the same pictures in several cuts: so many times as large as its crop."""
     with local_copy(clip.path, max_mb=limits.max_file_mb) as file:
         frames = decode(file, fps=CLIP_FPS, start_s=clip.start_s, end_s=clip.end_s, limits=limits)
-    return crop_frames(frames, clip.crop)
+    return tuple(
+        crop_frames(frames, clip.crop if scale == 1 else clip.crop.scaled(scale))
+        for scale in scales
+    )
 
 
 def crop_frames(frames: NDArray[np.uint8], crop: Box) -> NDArray[np.uint8]:

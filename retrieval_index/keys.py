@@ -8,6 +8,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 _BLOCK = 1 << 20
+_FOR_PEOPLE = ("readme", "license", "licence", "notice")
 
 
 def content_id(fingerprint: str, caption: str) -> str:
@@ -21,15 +22,25 @@ def segment_id(video_id: str, start_s: float, track: int) -> str:
 
 
 def model_revision(location: str) -> str:
-    """Digest of the files of a model folder; a name that is no folder (a hub id) is its own."""
+    """Digest of the files of a model folder, without what only people and other tools read; a name
+    that is no folder (a hub id) is its own."""
     folder = Path(location)
     if not folder.is_dir():
         return location
     digest = blake2b(digest_size=16)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(folder).as_posix()}\n".encode())
-        digest.update(_file_digest(file))
+        name = file.relative_to(folder)
+        if _is_read(name):
+            digest.update(f"{name.as_posix()}\n".encode())
+            digest.update(_file_digest(file))
     return digest.hexdigest()
+
+
+def _is_read(name: Path) -> bool:
+    """Whether a model may be made of it."""
+    is_hidden = any(part.startswith(".") for part in name.parts)
+    is_prose = name.suffix.lower() == ".md" or name.stem.lower() in _FOR_PEOPLE
+    return not (is_hidden or is_prose)
 
 
 def model_id(kind: str, location: str) -> str:

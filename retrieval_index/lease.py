@@ -1,7 +1,8 @@
 """One writer at a time: a lease on a library, kept in a table of its own.
 
 Lance commits are atomic, so two who reach for the lease at once cannot both get it. A writer that
-was killed holds it until it runs out, or until somebody on the same machine sees that it is gone.
+was killed holds it until it runs out, or until somebody sees that it is gone: whoever counts
+processes and time as it did, in the same boot of a machine and the same namespace of process ids.
 """
 
 import os
@@ -11,10 +12,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lancedb
-import psutil
 import pyarrow as pa
 
 LASTS_S = 60.0
@@ -79,7 +80,7 @@ def leased(uri: str, lasts_s: float = LASTS_S) -> Iterator[Lease]:
             f"the library at {uri} is being written to by {row['holder']}: wait for it, or for "
             f"{row['until_s'] - time.time():.0f} s if it is gone"
         )
-    holder = f"{socket.gethostname()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
+    holder = f"{_place()}/{os.getpid()}/{_born(os.getpid())}/{uuid.uuid4().hex[:8]}"
     if not _take(table, holder, lasts_s, f"'{row['holder']}'"):
         raise LibraryBusyError(f"somebody else began to write to the library at {uri} just now")
     lease = Lease(table, holder, lasts_s)
@@ -97,13 +98,38 @@ def _take(table: Any, holder: str, lasts_s: float, was: str) -> bool:
 
 
 def _is_gone(holder: str) -> bool:
-    """Whether it was a process of this machine that is no more."""
-    host, pid, born, _ = f"{holder}///".split("/")[:4]
-    return host == socket.gethostname() and _born(int(pid)) != born
+    """Whether it was a process that is no more, of where we would see it."""
+    place, pid, born, _ = f"{holder}///".split("/")[:4]
+    if not born or place != _place():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another's
+    return _born(int(pid)) not in ("", born)
+
+
+def _place() -> str:
+    """Where ids of processes, and the ticks they were born at, mean the same:
+    ``HOST:BOOT:NAMESPACE``, or ``HOST`` alone where that cannot be told."""
+    host = socket.gethostname()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return host
+    return f"{host}:{boot}:{namespace}"
 
 
 def _born(pid: int) -> str:
+    """The tick since boot at which a process began, which no setting of the clock moves; "" where
+    that cannot be told."""
     try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.NoSuchProcess:
+        shown, status = Path("/proc/self").resolve().name, Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return ""
+    # Without its own /proc, a namespace sees the processes of another.
+    is_ours = shown == str(os.getpid())
+    return status.rpartition(")")[2].split()[19] if is_ours else ""

@@ -2,13 +2,18 @@
 
 `LanceText` asks LanceDB's full-text index and suits any size; `MemoryText` scores every caption
 with rank_bm25 and suits a small corpus. Both split captions alike and use Lucene's inverse
-document frequency, which stays positive for a word in most captions ("person"), so their scores
-agree to single precision, in which LanceDB adds.
+document frequency, which stays positive for a word in most captions ("person"), so in a finished
+library their scores agree to single precision, in which LanceDB adds.
 
 Captions of equal length with the same words of the query have equal scores, and there may be
 thousands of them at the cut. An index returns whichever of them it came across first; here all of
-them are fetched, and their ids decide, so an answer depends on neither the engine nor the order
-in which the library was written.
+them are fetched, and their ids decide, so the answer of a finished library depends on neither the
+engine nor the order in which it was written.
+
+While a build writes, that is true of `MemoryText` alone. LanceDB finds captions that its index does
+not know yet, and scores them by the statistics of all, but indexed ones by the statistics of the
+index: two captions alike may differ, and others be among the best, until the index is brought up to
+date. The same version gives the same answer all the same.
 """
 
 import math

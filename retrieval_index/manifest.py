@@ -6,9 +6,10 @@ dead-letter table. Nothing here opens a video.
 """
 
 import csv
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
@@ -24,6 +25,8 @@ SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
 """Object stores that pyarrow.fs reads; a manifest names no web addresses."""
 KINDS = (".jsonl", ".csv", ".parquet")
 _PARQUET_ROWS = 50_000
+_NUMBERED = ("id", "external_id")
+"""What is text and often a number; whole ones come from pandas as 7.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,8 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A share of a manifest: bytes of a JSONL, row groups of a Parquet file, a whole CSV."""
+    """A share of a manifest: bytes of a JSONL, row groups of a Parquet file, all bytes that a CSV
+    has by now."""
 
     path: str
     start: int
@@ -107,19 +111,21 @@ def split_manifest(path: Path, part_bytes: int = PART_BYTES) -> list[Part]:
             groups = file.metadata.num_row_groups
             return [Part(path=str(path), start=n, stop=n + 1) for n in range(groups)]
         if kind == ".csv":
-            with path.open(encoding="utf-8", newline="") as lines:
-                _check_columns(path, next(csv.reader(lines), []))
-            return [Part(path=str(path), start=0, stop=size)]
+            whole = Part(path=str(path), start=0, stop=size)
+            _check_columns(path, next(csv.reader(_text_lines(whole)), []))
+            return [whole]
     starts = range(0, size, part_bytes)
     return [Part(path=str(path), start=s, stop=min(s + part_bytes, size)) for s in starts]
 
 
-def count_rows(path: Path) -> int:
-    """How many rows a manifest has. Raises `ValueError` as `split_manifest` does."""
-    parts = split_manifest(path)
-    if path.suffix.lower() == ".parquet":
-        return int(pq.ParquetFile(path).metadata.num_rows)
-    return sum(1 for part in parts for _ in _raw(part))
+def count_rows(path: Path, parts: Sequence[Part]) -> int:
+    """How many rows the parts of a manifest have, whatever is written below them meanwhile. Raises
+    `ValueError` where they cannot be read on."""
+    with _told(path):
+        if path.suffix.lower() == ".parquet":
+            groups = pq.ParquetFile(path).metadata
+            return sum(groups.row_group(part.start).num_rows for part in parts)
+        return sum(1 for part in parts for _ in _raw(part))
 
 
 def read_part(part: Part) -> Iterator[ManifestRow | Fault]:
@@ -154,15 +160,18 @@ def _raw(part: Part) -> Iterator[Any]:
     return readers[Path(part.path).suffix.lower()](part)
 
 
-def _jsonl(part: Part) -> Iterator[Any]:
-    """Lines that begin within the part."""
+def _lines(part: Part) -> Iterator[bytes]:
+    """Those that begin within the part."""
     with Path(part.path).open("rb") as file:
         if part.start:
             file.seek(part.start - 1)
             file.readline()
         while file.tell() < part.stop and (line := file.readline()):
-            if line.strip():
-                yield _parsed(line)
+            yield line
+
+
+def _jsonl(part: Part) -> Iterator[Any]:
+    return (_parsed(line) for line in _lines(part) if line.strip())
 
 
 def _parsed(line: bytes) -> Any:
@@ -182,8 +191,31 @@ def json_or_text(text: str) -> Any:
 
 
 def _csv(part: Part) -> Iterator[Any]:
-    with Path(part.path).open(encoding="utf-8-sig", newline="") as lines:
-        yield from csv.DictReader(lines)
+    """Rows; what csv cannot read as one stands there as it is in the file."""
+    taken: list[str] = []
+    rows = csv.DictReader(_noted(_text_lines(part), taken))
+    while True:
+        taken.clear()
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield "".join(taken).strip()
+
+
+def _noted(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _text_lines(part: Part) -> Iterator[str]:
+    """Lines as csv wants them. Bytes that are no UTF-8 become halves of surrogate pairs, for which
+    their row is refused."""
+    for line in _lines(part):
+        # A file of another time ends its lines with a carriage return alone.
+        yield from io.StringIO(line.decode("utf-8-sig", "surrogateescape"), newline="")
 
 
 def _parquet(part: Part) -> Iterator[Any]:
@@ -196,7 +228,7 @@ def _parquet(part: Part) -> Iterator[Any]:
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    missing = {"path", "caption"} - {name.removeprefix("\ufeff") for name in names}
+    missing = {"path", "caption"} - set(names)
     if missing:
         raise ValueError(f"manifest {path} lacks the columns {sorted(missing)}")
 
@@ -259,10 +291,18 @@ def _absolute(path: Path) -> str:
     return place if _is_utf8(place) else str(path.absolute())
 
 
+def _given(raw: dict[Any, Any], name: str) -> Any:
+    """What a row says there; "" where it says nothing, which pandas writes as NaN."""
+    value = raw.get(name)
+    return "" if value is None or value != value else value
+
+
 def _text(raw: dict[Any, Any], name: str, *, required: bool = False) -> str:
-    value = raw.get(name) or ""
-    if name == "id" and isinstance(value, int):
-        value = str(value)
+    value = _given(raw, name)
+    if name in _NUMBERED and isinstance(value, int | float):
+        is_whole = isinstance(value, float) and value.is_integer()
+        value = str(int(value) if is_whole else value)
+    value = value or ""
     if not isinstance(value, str):
         raise _RowError("bad-field", f"{name} is {type(value).__name__}, expected text")
     value = value.strip()
@@ -276,8 +316,8 @@ def _text(raw: dict[Any, Any], name: str, *, required: bool = False) -> str:
 
 
 def _seconds(raw: dict[Any, Any], name: str) -> float | None:
-    value = raw.get(name)
-    if value is None or value == "":
+    value = _given(raw, name)
+    if value == "":
         return None
     try:
         seconds = float(value)

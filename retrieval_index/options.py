@@ -33,7 +33,7 @@ class SegmentRecipe(Record):
     max_gap_s: float = Field(default=0.5, ge=0)
     """A person lost for at most this long is the same track."""
     max_window_s: float = Field(default=6.0, gt=0)
-    """Longer tracks are cut into windows of this length."""
+    """Longer tracks are cut into equal windows; from the first frame of one to its last at most."""
     margin: float = Field(default=0.2, ge=0, le=1)
     """Share of the union of boxes that the crop adds."""
     min_aspect: float = Field(default=0.9, gt=0, le=4)
@@ -56,10 +56,13 @@ class VideoLimits(Record):
 
     max_file_mb: float = Field(default=2048, gt=0)
     max_duration_s: float = Field(default=600, gt=0)
+    """Of the whole video, or of the window that a row names."""
     min_side_px: int = Field(default=16, ge=1)
     max_side_px: int = Field(default=4096, ge=16)
     max_decoded_mb: float = Field(default=1024, gt=0)
-    """Decoded frames of one video in memory."""
+    """Decoded frames of one video in memory. As a rule this, and not `max_duration_s`, says how
+    long a video may be: at 8 frames a second 1024 MB hold 20 s of 1920×1080, 46 s of 1280×720 and
+    185 s of 640×360; of longer ones a manifest names windows."""
     max_read_s: float = Field(default=120, gt=0)
     """Time to read one video."""
 
@@ -114,7 +117,8 @@ class SearchOptions(Record):
     """
 
     lexical: Literal["lance", "memory"] = "lance"
-    """BM25 by LanceDB's full-text index, or by rank_bm25 over all captions in memory."""
+    """BM25 by LanceDB's full-text index, or by rank_bm25 over all captions in memory; while a
+    build writes they differ a little (`retrieval_index.lexical`)."""
     max_candidates: int = Field(default=400, ge=1, le=100_000)
     """Videos that BM25 lets through."""
     filter_attributes: bool = True

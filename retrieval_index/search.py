@@ -14,6 +14,7 @@ from pipelines.encoders import ClipEncoder
 from pipelines.viclip import ViClipEncoder
 from retrieval_index.answer import answers
 from retrieval_index.keys import model_id
+from retrieval_index.lexical import words
 from retrieval_index.loaded import Loaded
 from retrieval_index.options import LibraryModels, SearchOptions
 from retrieval_index.ranking import Question
@@ -110,7 +111,7 @@ class Index:
             ValueError: a motion without a word.
             SnapshotGoneError: the version that the caller named is no longer kept.
         """
-        if isinstance(motions, str) or not all(motion.strip() for motion in motions):
+        if isinstance(motions, str) or not all(words(motion) for motion in motions):
             raise ValueError(f"expected a list of motions such as ['walking'], got {motions!r}")
         questions = [self._encoders.question(motion) for motion in motions]
         try:
@@ -128,6 +129,6 @@ def _snapshot(uri: str, encoders: TextEncoders, version: TableVersion | None) ->
     if others:
         raise ValueError(
             f"the library at {uri} was embedded by {sorted(others)}, not by {encoders.ids}: "
-            "build it with these models, or name those"
+            "build into a new place with these models, or name those"
         )
     return snapshot

@@ -6,6 +6,7 @@ away by the next. Every write is one commit of Lance, so it is there or it is no
 to one is lost, the table is asked.
 """
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -96,6 +97,22 @@ class Library:
         """All of them."""
         rows: list[dict[str, Any]] = self._db.open_table("dead_letters").search().to_list()
         return rows
+
+    def embedded_by(self) -> tuple[str, str] | None:
+        """The ids of the models, CLIP and ViCLIP, of its segments; None where it has none."""
+        if "segments" not in self._names():
+            return None
+        names = ["clip_model", "viclip_model"]
+        for row in self._db.open_table("segments").search().select(names).limit(1).to_list():
+            return row["clip_model"], row["viclip_model"]
+        return None
+
+    def last_recipe(self) -> dict[str, Any]:
+        """How the last run that came to its end cut videos; empty where none did."""
+        runs = self._db.open_table("runs").search().select(["started", "options"]).to_list()
+        last = max(runs, key=lambda run: run["started"], default={"options": "{}"})
+        recipe: dict[str, Any] = json.loads(last["options"]).get("recipe", {})
+        return recipe
 
     def num_rows(self, name: str) -> int:
         """Of a table; 0 where it is not there yet."""

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from cluster.cast import find, read_cast
 from cluster.profiles import Defaults, Profile, first_fault
 from cluster.references import read_reference
-from pipelines.plan import Character, Story, StoryPlan, slug
+from pipelines.plan import Character, Story, StoryPlan, canonical_plan, slug
+from pipelines.plan_lint import lint_scene
 from serve.errors import InputError
 
 MAX_PLAN_BYTES = 4 << 20
@@ -105,15 +106,27 @@ def check_images(character: Character) -> None:
 
 
 def read_plan(path: Path) -> StoryPlan:
-    """A plan file as `dreamrunner plan` writes it."""
+    """A plan file as `dreamrunner plan` writes it, its captions made canonical."""
     try:
         if path.stat().st_size > MAX_PLAN_BYTES:
             raise InputError(f"plan {path} is larger than {MAX_PLAN_BYTES >> 20} MiB")
-        return StoryPlan.model_validate_json(path.read_bytes())
+        return canonical_plan(StoryPlan.model_validate_json(path.read_bytes()))
     except OSError as error:
         raise InputError(f"plan {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise InputError(f"plan {path}: {first_fault(error)}") from error
+
+
+def check_plan(plan: StoryPlan, path: Path, cast: Sequence[Character], profile: Profile) -> None:
+    """Refuse a plan that breaks the linter's rules, as the server's doors do."""
+    faults = [
+        f"scene {number}: rule {fault.rule}: {fault}"
+        for number, scene in enumerate(plan.scenes, start=1)
+        for fault in lint_scene(scene, cast, options=profile.lint_options)
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        raise InputError(f"plan {path}: {faults[0]}{more}")
 
 
 def check_writable(path: Path) -> None:

@@ -19,7 +19,7 @@ from cluster.workdir import WorkDir
 from pipelines.plan import Character, Story, StoryPlan
 from pipelines.story_set import SetStory, StorySet
 from serve.errors import InputError
-from serve.story_input import check_images, read_plan
+from serve.story_input import check_images, check_plan, read_plan
 
 SUFFIXES = {".yaml", ".yml"}
 MAX_SET_BYTES = 8 << 20
@@ -70,7 +70,7 @@ def read_stories(path: Path, names: Sequence[str], profile: Profile) -> tuple[As
         )
     cast = read_cast(Path(profile.cast)) if profile.cast else {}
     chosen = [story for story in stories if not names or story.name in names]
-    return tuple(_asked(story, cast, path.parent) for story in chosen)
+    return tuple(_asked(story, cast, path.parent, profile) for story in chosen)
 
 
 def with_seeds(stories: Sequence[AskedStory], num_seeds: int) -> tuple[AskedStory, ...]:
@@ -102,12 +102,14 @@ def _read(path: Path) -> StorySet:
         raise InputError(f"stories {path}: {' '.join(str(error).split())}") from error
 
 
-def _asked(given: SetStory, cast: dict[str, Character], folder: Path) -> AskedStory:
+def _asked(
+    given: SetStory, cast: dict[str, Character], folder: Path, profile: Profile
+) -> AskedStory:
     characters = tuple(_character(one, cast, folder) for one in given.characters)
     for character in characters:
         check_images(character)
     try:
-        plan = _plan(given, characters, folder)
+        plan = _plan(given, characters, folder, profile)
         story = Story(
             topic=given.topic,
             characters=characters,
@@ -121,9 +123,13 @@ def _asked(given: SetStory, cast: dict[str, Character], folder: Path) -> AskedSt
     return AskedStory(given.name, story, plan, given.name)
 
 
-def _plan(given: SetStory, characters: tuple[Character, ...], folder: Path) -> StoryPlan | None:
+def _plan(
+    given: SetStory, characters: tuple[Character, ...], folder: Path, profile: Profile
+) -> StoryPlan | None:
     if given.plan is not None:
-        return read_plan(folder / given.plan)
+        plan = read_plan(folder / given.plan)
+        check_plan(plan, folder / given.plan, characters, profile)
+        return plan
     return given.staged(characters) if given.scenes else None
 
 

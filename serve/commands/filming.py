@@ -22,6 +22,7 @@ from serve.delivery import deliver
 from serve.display import Display, minutes, table
 from serve.errors import InputError
 from serve.story_input import (
+    check_plan,
     check_work_dir,
     check_writable,
     planned_characters,
@@ -112,6 +113,8 @@ def _order(
     if given and plan_file and not characters:
         planned = planned_characters(given, plan_file, profile)
     story = read_story(topic, characters, num_scenes, seed, profile, planned)
+    if given and plan_file:
+        check_plan(given, plan_file, story.characters, profile)
     wished = read_wishes(wishes, profile)
     return Order(
         topic=story.topic,

@@ -13,7 +13,7 @@ from cluster.locate import member, open_studio
 from cluster.profiles import load_profile
 from cluster.reader import PLAN
 from cluster.workdir import WorkDir
-from pipelines.plan import StoryPlan
+from pipelines.plan import StoryPlan, canonicalise
 from pipelines.plan_text import MAX_CHARACTERS, parse_plan
 from serve.delivery import deliver
 from serve.display import Display, table
@@ -68,7 +68,7 @@ def parse(*, file: Path, as_json: bool) -> int:
     layout, repairs = parse_plan(_text_of(file))
     for repair in repairs:
         sys.stderr.write(f"repaired {repair}\n")
-    told = layout.model_dump(mode="json")
+    told = canonicalise(layout).model_dump(mode="json")
     if as_json:
         told = {"layout": told, "repairs": [str(repair) for repair in repairs]}
     sys.stdout.write(json.dumps(told, indent=1) + "\n")

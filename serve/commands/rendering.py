@@ -17,7 +17,13 @@ from cluster.workdir import WorkDir
 from serve.delivery import deliver
 from serve.display import Display
 from serve.errors import InputError
-from serve.story_input import check_work_dir, check_writable, read_plan
+from serve.story_input import (
+    check_plan,
+    check_work_dir,
+    check_writable,
+    planned_characters,
+    read_plan,
+)
 
 
 def render(
@@ -36,6 +42,8 @@ def render(
     profile = load_profile(profile_name)
     check_writable(output)
     plan = read_plan(plan_file)
+    cast = planned_characters(plan, plan_file, profile) if plan.characters else ()
+    check_plan(plan, plan_file, cast, profile)
     if number > len(plan.scenes):
         raise InputError(f"scene {number}: the plan has {len(plan.scenes)}")
     check_work_dir(work_dir)

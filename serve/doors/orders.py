@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cluster.ledger import Key, Replay, StoryEntry, Submission, UnknownCharacter
 from cluster.ledger.records import canonical
-from pipelines.plan import Character, Record, StoryPlan, slug
+from pipelines.plan import Character, Record, StoryPlan, canonical_plan, slug
 from serve.doors.bodies import NewCharacter, StoryRequest
 from serve.doors.house import House, checked_character_id
 from serve.doors.plan_check import check_names, check_plan
@@ -70,13 +70,14 @@ def submit(
     video: VideoTerms | None = None,
 ) -> Submission:
     """Accept a story. Raises `Refusal`, and what the ledger raises."""
-    plan = None if request.plan is None else request.plan.model_dump(mode="json")
+    given = None if request.plan is None else canonical_plan(request.plan)
+    plan = None if given is None else given.model_dump(mode="json")
     # First of all: what was accepted once is answered again, whatever became of its characters.
     if replay is not None and (first := house.ledger.first_answer(key, replay, plan)) is not None:
         return Submission(story=first, replayed=True)
     cast = cast_of(house, key, request)
-    if request.plan is not None:
-        check_plan(request.plan, [character_of(member) for member in cast], house, start="/plan")
+    if given is not None:
+        check_plan(given, [character_of(member) for member in cast], house, start="/plan")
     wanted = Wanted(
         topic=_topic(request),
         cast=cast,

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from starlette.responses import JSONResponse
 
 from cluster.ledger import PlanConflict, StoryEntry
-from pipelines.plan import StoryPlan
+from pipelines.plan import StoryPlan, canonical_plan
 from serve.doors.bodies import refuse_unseen
 from serve.doors.examples import PLAN
 from serve.doors.house import AHouse, AKey, House, StoryId
@@ -76,6 +76,7 @@ def edit_plan(
         raise Refusal(428, "precondition-needed", "send If-Match with the ETag of GET …/plan")
     tag = _read_tag(story, if_match)
     cast = wanted_of(story.request).cast
+    plan = canonical_plan(plan)
     check_plan(plan, [character_of(member) for member in cast], house)
     _look_for_images(cast, house)
     edited = house.ledger.replace_plan(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.gate import KEPT, SCENES, bars_of, fallen, main, read_bars
+from benchmarks.gate import KEPT, SCENES, bars_of, fallen, main, read_bars, told
 from benchmarks.puppet_stories import chosen_stories
 from cluster.profiles import load_profile
 from serve.errors import InputError
@@ -18,6 +18,14 @@ def test_a_figure_may_fall_by_its_noise_and_no_more():
     assert fallen(bars, {"binding": 0.08, "text_clip": 0.2}) == []
     assert fallen(bars, {"binding": 0.07, "text_clip": 0.2}) == ["binding"]
     assert fallen(bars, {"binding": 0.9, "text_clip": 0.19}) == ["text_clip"]
+
+
+def test_a_figure_that_is_not_measured_any_more_fell():
+    bars = bars_of([{"binding": 0.6, "text_clip": 0.2}, {"text_clip": 0.2}])
+    assert set(bars) == {"text_clip"}, "one seed tells no noise"
+    assert fallen(bars, {}) == ["text_clip"]
+    assert told(bars, {}) == ["text_clip        not measured  was   20.0, noise   0.0: fell"]
+    assert told(bars, {"text_clip": 0.25})[0].endswith("25.0  was   20.0, noise   0.0: holds")
 
 
 def test_what_is_counted_may_fall_by_a_scene():

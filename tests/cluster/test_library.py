@@ -37,7 +37,9 @@ class LightPipeline(InlinePipeline):
     def of_parts(
         self, parts: Sequence[Part], done: KeySet, options: IndexOptions, uri: str
     ) -> Generator[pa.Table]:
-        yield from InlinePipeline(light_stages(uri)).of_parts(parts, done, options, uri)
+        yield from InlinePipeline(light_stages(uri, options.models)).of_parts(
+            parts, done, options, uri
+        )
 
 
 @pytest.fixture

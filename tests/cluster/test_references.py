@@ -79,3 +79,20 @@ def test_other_formats_are_not_even_tried(tmp_path):
     (tmp_path / "a.bmp").rename(tmp_path / "a.png")
     with pytest.raises(ValueError, match="no PNG"):
         read_reference(tmp_path / "a.png")
+
+
+def test_a_photo_is_read_as_it_is_shown(tmp_path):
+    """A camera held upright writes lying pixels, and how to turn them."""
+    pixels = np.zeros((12, 20, 3), np.uint8)
+    pixels[:, :10] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for kind in ("png", "jpeg", "webp"):
+        Image.fromarray(pixels).save(tmp_path / "a", kind, exif=turned, lossless=True)
+        read = read_reference(tmp_path / "a")
+        assert read.shape == (20, 12, 3)
+        assert read[:9].min() > 200
+        assert read[11:].max() < 50
+    grey = Image.fromarray(pixels[..., 0]).convert("LA")
+    grey.save(tmp_path / "a", "png", exif=turned)
+    assert read_reference(tmp_path / "a").shape == (20, 12, 3)

@@ -26,6 +26,9 @@ from miniature.replay import Replayed
 from miniature.saving import load_state, save_state
 from miniature.text import MAX_TOKENS, SUBJECT_TOKENS, make_tokenizer
 from miniature.world import Puppet, Spec, render
+from pipelines.plan import Box
+from pipelines.regions import TokenGrid
+from pipelines.regions import box_tokens as region_tokens
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
@@ -138,6 +141,18 @@ def test_strangers_are_told_as_subject_priors_are_taught() -> None:
 def test_boxes_never_lose_their_last_token() -> None:
     thin = torch.tensor([[0.99, 0.99, 1.0, 1.0], [0.5, 0.5, 0.501, 0.501]])
     assert box_tokens(thin).flatten(1).sum(1).tolist() == [1, 1]
+
+
+def test_boxes_own_in_training_what_they_own_in_rendering() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        left, top = rng.choice([rng.random(), 0.9999, 0.5]), rng.choice([rng.random(), 0.25])
+        right, bottom = (min(1.0, edge + rng.random() / 4 + 1e-4) for edge in (left, top))
+        edges = torch.tensor([left, top, right, bottom])
+        box = Box(**dict(zip(("left", "top", "right", "bottom"), edges.tolist(), strict=True)))
+        owned = torch.zeros(GRID, dtype=torch.bool)
+        owned[region_tokens(box, TokenGrid(NUM_LATENTS, *GRID))] = True
+        assert torch.equal(box_tokens(edges[None])[0], owned), box
 
 
 def test_the_bias_hides_other_captions_and_foreign_regions() -> None:

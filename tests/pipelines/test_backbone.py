@@ -1,6 +1,7 @@
 """Loading, text, latents and geometry of a tiny random CogVideoX."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from pipelines import backbone as backbone_module
 from pipelines.backbone import Backbone, folder_revision
 from pipelines.backbone_shape import BackboneShape, new_pipeline
-from pipelines.regions import TokenGrid
+from pipelines.regions import TokenGrid, key_frame_of_latents
 
 
 def test_loads_what_diffusers_loads(tiny_folder, tiny_backbone):
@@ -27,6 +28,20 @@ def test_geometry(tiny_backbone):
     assert tiny_backbone.latent_shape(9) == (3, 16, 4, 6)
     with pytest.raises(ValueError, match="4n\\+1"):
         tiny_backbone.num_latents(16)
+
+
+def test_a_model_of_four_n_frames_makes_them(tiny_shape):
+    """The authors' 48 frames: 12 latents, two a key frame."""
+    pipeline = new_pipeline(dataclasses.replace(tiny_shape, num_frames=48), ["a"], seed=0)
+    backbone = Backbone(pipeline, Path(), torch.device("cpu"))
+    assert backbone.grid().num_latents == 12
+    with pytest.raises(ValueError, match="44 frames"):
+        backbone.num_latents(44)
+    latents = backbone.encode_video(torch.zeros(1, 3, 48, 32, 48))
+    assert latents.shape[1:] == backbone.latent_shape() == (12, 16, 4, 6)
+    assert backbone.decode(latents).shape == (1, 48, 32, 48, 3)
+    owner = key_frame_of_latents(12, 6, first_latent_alone=False)
+    assert owner == (0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
 
 
 def test_miniature_geometry():

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from pipelines.contact_sheet import entity_colours, key_frame_indices, shortened, wrapped
+from pipelines.contact_sheet import (
+    entity_colours,
+    key_frame_indices,
+    legend,
+    shortened,
+    wrapped,
+)
 from pipelines.film import contact_sheet, stitch
 from pipelines.plan import Box, KeyFrame, Layout, Region, Scene, StoryPlan
 from pipelines.video import decode, encode, probe
@@ -104,6 +110,23 @@ def test_the_contact_sheet_shows_every_scene(scenes, tmp_path):
         seen = {colour for _, colour in two.convert("RGB").getcolors(maxcolors=1 << 24)}
     for colour in entity_colours(story()).values():
         assert tuple(bytes.fromhex(colour[1:])) in seen
+
+
+def test_a_legend_of_many_wraps():
+    assert legend(["witch", "cat"], 1000) == [
+        (0, 56, "witch"),
+        (0, pytest.approx(169, abs=8), "cat"),
+    ]
+    names = [f"a person with a name, number {k}" for k in range(20)] + ["x" * 300]
+    places = legend(names, 1000)
+    font = ImageFont.load_default(20)
+    assert all(left + 24 + font.getlength(said) <= 1000 - 56 for _, left, said in places)
+    assert [said for *_, said in places[:20]] == names[:20]
+    rows = [row for row, *_ in places]
+    assert rows == sorted(rows)
+    assert set(rows) == set(range(rows[-1] + 1))
+    assert rows[-1] > 3
+    assert places[-1][2].endswith("x…")
 
 
 def test_the_contact_sheet_wants_a_video_a_scene(scenes, tmp_path):

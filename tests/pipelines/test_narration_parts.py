@@ -63,6 +63,14 @@ def test_a_narration_that_does_not_name_its_motions_is_shared_by_its_sentences()
         ("One.", ["One."]),
         ("One. Two?  Three!", ["One.", "Two?", "Three!"]),
         ('She says: "No." Then 3.5 days pass', ['She says: "No."', "Then 3.5 days pass"]),
+        ("Dr. Ann is waving. Mrs. Bee runs.", ["Dr. Ann is waving.", "Mrs. Bee runs."]),
+        ("By St. Paul's (near Mt. Ida) she rests.", ["By St. Paul's (near Mt. Ida) she rests."]),
+        ("A cat, a dog, etc. They run.", ["A cat, a dog, etc.", "They run."]),
+        ("The last. The first.", ["The last.", "The first."]),
+        (
+            "安正在走路。安在挥手！「你好？」安笑。",
+            ["安正在走路。", "安在挥手！", "「你好？」", "安笑。"],
+        ),
     ],
 )
 def test_sentences(text, found):

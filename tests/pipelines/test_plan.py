@@ -3,7 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cluster.studio import Member
 from pipelines.plan import Box, Character, KeyFrame, Layout, Region, Scene, Story, StoryPlan, slug
+from pipelines.prompts import plain_caption
+from pipelines.scene_captions import with_token
 
 HERE = Box(left=0.1, top=0.1, right=0.5, bottom=1.0)
 
@@ -21,7 +24,16 @@ def scene(motions: tuple[str, ...]) -> Scene:
 
 @pytest.mark.parametrize(
     ("text", "identity"),
-    [("The Girl Witch", "girl-witch"), ("running", "running"), ("Zoë  O'Hara", "zoë-o-hara")],
+    [
+        ("The Girl Witch", "girl-witch"),
+        ("running", "running"),
+        ("Zoë  O'Hara", "zoë-o-hara"),
+        ("Zoe\u0308", "zoë"),
+        ("मीना", "मीना"),
+        ("दौड़ना हँसना", "दौड़ना-हँसना"),
+        ("น้ำ", "น้ํา"),
+        ("R2-D2 \u2764\ufe0f", "r2-d2"),
+    ],
 )
 def test_slug_makes_ids(text: str, identity: str) -> None:
     assert slug(text) == identity
@@ -52,6 +64,8 @@ def test_box_algebra() -> None:
     assert HERE.union(other).edges == (0.1, 0.0, 0.9, 1.0)
     assert HERE.intersection(Box(left=0.5, top=0, right=1, bottom=1)) is None
     assert HERE.area == pytest.approx(0.36)
+    assert HERE.scaled(2).edges == pytest.approx((0.0, 0.0, 0.8, 1.0))
+    assert HERE.scaled(0.5).edges == pytest.approx((0.2, 0.325, 0.4, 0.775))
 
 
 def test_a_region_moves_by_id() -> None:
@@ -88,6 +102,32 @@ def test_bad_stories_are_refused(change: dict[str, object]) -> None:
     assert Story.model_validate(good).character("ann") is not None
     with pytest.raises(ValidationError):
         Story.model_validate(good | change)
+
+
+@pytest.mark.parametrize("article", ["", "a ", "The  ", " an "])
+def test_a_class_phrase_has_no_article(article: str) -> None:
+    """Captions put in their own, and the token of a learned character after it."""
+    character = Character(name="The Girl", phrase=f"{article}girl  astronaut")
+    assert (character.name, character.phrase) == ("The Girl", "girl astronaut")
+    caption = plain_caption(character.phrase, "walking", "park")
+    said = with_token(caption, "[v1]", character.phrase)
+    assert said == "a [v1] girl astronaut is walking in the park"
+    assert Member(name="x", phrase=f"{article}girl").phrase == "girl"
+
+
+def test_names_that_differ_in_a_vowel_sign_are_two() -> None:
+    story = Story(
+        topic="x",
+        characters=(Character(name="मीना", phrase="girl"), Character(name="मोना", phrase="woman")),
+        num_scenes=1,
+    )
+    assert len({character.id for character in story.characters}) == 2
+
+
+@pytest.mark.parametrize("text", ["—", "\u2764\ufe0f", "\u0308", "the -", "_"])
+def test_what_has_no_letters_has_no_id(text: str) -> None:
+    with pytest.raises(ValueError, match="no letters or digits"):
+        slug(text)
 
 
 def test_two_characters_of_one_name_are_refused() -> None:

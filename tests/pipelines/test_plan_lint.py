@@ -179,6 +179,8 @@ def test_one_entity_doing_one_motion_has_one_caption() -> None:
         ("a girl witch is here", "girl witch", True),
         ("a girl and a witch", "girl witch", False),
         ("anything", "!", False),
+        ("Zoë is walking", "Zoe\u0308", True),
+        ("मोना चल रही है", "मीना", False),
     ],
 )
 def test_names_by_whole_words(text: str, phrase: str, found: bool) -> None:

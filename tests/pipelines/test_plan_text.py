@@ -133,6 +133,8 @@ def test_prose_around_the_plan_is_left_out() -> None:
         (plan('[["witch", "a witch in the park"], [0, 0, 1, 1]]'), 2, 21, "an entity, a motion"),
         (plan(LINE.replace('"witch"', '""')), 2, 12, "entity is empty"),
         (plan(LINE.replace('"witch"', '"!"')), 2, 12, "no letters"),
+        (plan(LINE.replace('"witch"', '"a 🧙"')), 2, 12, "the entity 'a 🧙' has no letters"),
+        (plan(LINE.replace('"walking"', '"the -"')), 2, 12, "the motion 'the -' has no letters"),
         (plan(LINE.replace("walking in", 'walking", "in')), 2, 32, "more than three texts"),
         (plan("[0, 0, 1, 1]"), 2, 10, "without [entity"),
         (plan(LINE[:-24]), 2, 12, "no box"),
@@ -181,6 +183,17 @@ def layouts(draw: st.DrawFn) -> Layout:
 @settings(max_examples=80, deadline=None)
 def test_what_is_written_is_read_back(layout: Layout) -> None:
     assert parse_plan(write_plan(layout)) == (layout, [])
+
+
+@pytest.mark.parametrize(
+    "said", ["a box, [0.1, 0.2, 0.3, 0.4] here", "Frame_3: [a", "Background: x", "a\nb", "a  b"]
+)
+def test_what_would_be_read_otherwise_is_not_written(said: str) -> None:
+    layout, _ = parse_plan(plan(f"[{LINE}, {CAT}]"))
+    region = layout.key_frames[0].regions[0].model_copy(update={"caption": said})
+    frames = (KeyFrame(regions=(region,)), *layout.key_frames[1:])
+    with pytest.raises(ValueError, match="would not be read"):
+        write_plan(layout.model_copy(update={"key_frames": frames}))
 
 
 @given(st.text(max_size=300))

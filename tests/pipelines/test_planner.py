@@ -4,9 +4,16 @@ from collections.abc import Sequence
 import pytest
 
 from pipelines.plan import Character, Story
-from pipelines.planner import PlanError, PlannerOptions, plan_story
+from pipelines.planner import PlanError, PlannerOptions, judge_scene, judge_story, plan_story
 from pipelines.progress import Cancelled
-from pipelines.prompts import MAX_FAULTS, Message, Schema, story_messages, story_schema
+from pipelines.prompts import (
+    MAX_FAULTS,
+    Message,
+    Schema,
+    read_story,
+    story_messages,
+    story_schema,
+)
 
 ANN = Character(name="Ann", phrase="witch")
 BOB = Character(name="Bob", phrase="bear")
@@ -175,3 +182,66 @@ def test_full_prompts_teach_the_rules() -> None:
     system = story_messages(STORY, style="full")[0]["content"]
     assert "present participle" in system
     assert story_schema(STORY)["properties"]["scenes"]["minItems"] == 1
+
+
+def story_of(beat: dict[str, object]) -> str:
+    return json.dumps({"scenes": [{"place": "park", "beats": [*BEATS, beat]}]})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        story_of({"name": "Ann", "motion": "walking", "sentence": None}),
+        story_of({"name": "Ann", "motion": "—", "sentence": "Ann is walking."}),
+        story_of({"name": "???", "motion": "walking", "sentence": "Ann is walking."}),
+        json.dumps({"scenes": [{"place": "park", "beats": ["Ann is walking."]}]}),
+        json.dumps({"scenes": ["park"]}),
+        json.dumps(["park"]),
+        "null",
+        "[" * 100_000,
+    ],
+)
+def test_a_story_of_another_form_is_a_fault(answer: str) -> None:
+    """Not every server holds a model to a schema."""
+    outlines, faults = judge_story(answer, STORY, OPTIONS)
+    assert outlines is None
+    assert [(fault.rule, fault.where) for fault in faults] == [(0, "answer")]
+    engine = Script(answer, OUTLINES, layout())
+    plan_story(engine, STORY, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        layout().replace('"entity": "Bob"', '"entity": 5'),
+        layout().replace('"motion": "sitting"', '"motion": 5'),
+        layout().replace('"motion": "sitting"', '"motion": "—"'),
+        layout().replace("[60, ", "[null, "),
+        layout().replace("[60, ", f"[{10**400}, "),
+        "[" * 100_000,
+    ],
+)
+def test_a_scene_of_another_form_is_a_fault(answer: str) -> None:
+    (outline,) = read_story(OUTLINES)
+    scene, faults = judge_scene(answer, outline, STORY.characters, OPTIONS)
+    assert scene is None
+    assert [(fault.rule, fault.where) for fault in faults] == [(0, "answer")]
+
+
+def test_what_does_not_move_may_say_so_by_null() -> None:
+    (outline,) = read_story(OUTLINES)
+    bench = {"entity": "bench", "caption": "a bench in the park", "box": [60, 50, 100, 100]}
+    frames = json.loads(layout())
+    for frame in frames["key_frames"]:
+        frame.append({**bench, "motion": None})
+    scene, faults = judge_scene(json.dumps(frames), outline, STORY.characters, OPTIONS)
+    assert scene is not None
+    assert faults == []
+    assert scene.layout.key_frames[0].regions[-1].motion_id is None
+
+
+def test_a_fence_around_an_answer_is_no_part_of_it() -> None:
+    """Nor is one worth a round of repair."""
+    engine = Script(f"```json\n{OUTLINES}\n```", f"\n```\n{layout()}```\n")
+    plan_story(engine, STORY, options=OPTIONS)
+    assert engine.answers == []

@@ -1,5 +1,6 @@
 """Learning priors on a tiny random model: the losses, the loop, and pitfalls it must not have."""
 
+import copy
 import dataclasses
 import json
 
@@ -168,6 +169,24 @@ def test_split_holds_out_a_third_at_most(tiny_backbone):
     assert {s.name for s in seen} | {s.name for s in held_out} == {c.name for c in CLIPS}
     assert [len(part) for part in split(samples, 9, seed=0)] == [2, 1]
     assert [len(part) for part in split(samples[:2], 9, seed=0)] == [2, 0]
+
+
+def test_cuts_of_a_clip_stay_together_and_count_as_one(tiny_backbone):
+    clips = [dataclasses.replace(one, cuts=(clip(9).frames, clip(10).frames)) for one in CLIPS]
+    samples = clip_samples(tiny_backbone, clips, QUICK, silent)
+    assert len(samples) == 9
+    assert len({sample.latents.sum().item() for sample in samples}) == 5
+    seen, held_out = split(samples, 1, seed=0)
+    assert [len(seen), len(held_out)] == [6, 3]
+    assert not {s.name for s in seen} & {s.name for s in held_out}
+    report = train_motion_prior(tiny_backbone, clips, "walking", options=QUICK).report
+    assert (report.num_samples, report.num_held_out) == (2, 1)
+
+
+@pytest.mark.parametrize("cuts", [(), (0.0,), (1.0, -1.0), (5.0,)])
+def test_cuts_are_sizes(cuts):
+    with pytest.raises(ValueError, match="cuts"):
+        MotionPriorOptions(cuts=cuts)
 
 
 # Chance.
@@ -426,6 +445,34 @@ def test_a_killed_training_goes_on_to_the_same_bits(tiny_folder, tmp_path, dtype
         resumed.report, seconds=0
     )
     assert next(step for step in done if step) == killed_at // 2 * 2 + 1
+
+
+def test_as_many_clips_measure_as_are_told():
+    for options in (MotionPriorOptions, SubjectPriorOptions):
+        with pytest.raises(ValueError, match="num_held_out is -1"):
+            options(num_held_out=-1)
+        assert options(num_held_out=0).num_held_out == 0
+
+
+def test_what_another_model_had_learned_is_not_gone_on_from(tiny_backbone, tmp_path):
+    """Also where it has the same encoders: a model that was tuned further."""
+    other = copy.copy(tiny_backbone)
+    other.transformer = copy.deepcopy(tiny_backbone.transformer)
+    with torch.no_grad():
+        other.transformer.transformer_blocks[1].attn1.to_q.weight.mul_(1.5)
+    done = []
+    for backbone in (tiny_backbone, other, other):
+        done.clear()
+        learn = {"options": QUICK, "checkpoint_dir": tmp_path}
+        train_motion_prior(
+            backbone, CLIPS, "walking", progress=lambda step, _: done.append(step), **learn
+        )
+    assert next(step for step in done if step) == QUICK.num_steps
+    done.clear()
+    train_motion_prior(
+        tiny_backbone, CLIPS, "walking", progress=lambda step, _: done.append(step), **learn
+    )
+    assert next(step for step in done if step) == 1
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(tiny_backbone, tmp_path):

@@ -99,6 +99,13 @@ def test_a_story_that_makes_no_plan_is_told():
     few["scenes"][0]["beats"][0]["boxes"].pop()
     with pytest.raises(ValueError, match="story a: witch walking: 2 boxes, but it is seen in 3"):
         plan_of(SetStory.model_validate(few))
+    many = story()
+    beat = many["scenes"][0]["beats"][1]
+    many["scenes"][0]["beats"] = [beat] * 7
+    with pytest.raises(ValueError, match="story a: witch has 7 beats; 6 key frames show 6 at most"):
+        plan_of(SetStory.model_validate(many))
+    many["scenes"][0]["beats"] = [beat] * 6
+    assert plan_of(SetStory.model_validate(many))
     other = story()
     other["scenes"][0]["beats"][0]["name"] = "Bob"
     with pytest.raises(ValueError, match="story a: Bob is none of its characters"):

@@ -16,6 +16,7 @@ from pipelines.detector import (
     pad,
     training_batch,
 )
+from pipelines.plan import Box
 from pipelines.tracking import Track, crop_around, find_person, link, segments, track
 
 FPS = 8.0
@@ -167,3 +168,25 @@ def test_the_person_of_a_picture_is_found_at_any_size() -> None:
         assert edges == pytest.approx(drawn.boxes[0, 0, 0].tolist(), abs=0.08)
     empty = np.zeros((96, 144, 3), np.uint8)
     assert find_person(detector, empty, long_side_px=144) is None
+    for size_px in ((8, 4000), (4000, 8)):
+        thin = np.zeros((*size_px, 3), np.uint8)
+        assert find_person(detector, thin, long_side_px=144) is None
+        assert len(detector.detect(thin[None])) == 1
+
+
+def test_a_person_beside_the_picture_is_none() -> None:
+    """A thin picture is padded for the network, which may see somebody in the margin."""
+
+    class Margin(Detector):
+        def __init__(self) -> None:
+            pass
+
+        def detect(self, frames, *, confidence=0.5, batch_size=32):
+            return [seen((0.1, 1.0, 0.3, 1.0), *more)]
+
+    image = np.zeros((1, 144, 3), np.uint8)
+    more: list[tuple[float, float, float, float]] = []
+    assert find_person(Margin(), image, long_side_px=144) is None
+    more.append((0.5, 0.0, 0.75, 1.0))
+    found = find_person(Margin(), image, long_side_px=144)
+    assert found == Box(left=0.5, top=0, right=0.75, bottom=1)

@@ -1,7 +1,9 @@
 """Real mp4 files in, real errors out."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -74,20 +76,157 @@ def test_the_number_of_frames_is_the_number_of_moments(tmp_path: Path, fps: floa
 
 
 def test_times_outside_are_the_callers_mistake(video: Path) -> None:
-    with pytest.raises(ValueError, match=r"nothing from 2\.0 to 1\.0"):
-        decode(video, start_s=2.0)
+    for read in (decode, fingerprint):
+        for start_s in (2.0, 1e300, -1.0):
+            with pytest.raises(
+                ValueError, match=rf"nothing from {re.escape(str(start_s))} to 1\.0"
+            ):
+                read(video, start_s=start_s)
+
+
+def test_an_uneven_rate_is_read_at_its_mean(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, pts in zip(ramp(12), [*range(0, 240, 40), *range(240, 1440, 200)], strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert len(decode(path)) == probe(path).num_frames == 12
+    assert len(set(levels(decode(path)))) < 12
+
+
+def test_what_does_not_fit_is_told_how_much_would(video: Path) -> None:
+    limits = Limits(max_decoded_mb=0.1)
+    with pytest.raises(VideoError, match=r"24 frames of 64×48 pixels.*at most 0\.4 s") as caught:
+        decode(video, limits=limits)
+    assert caught.value.reason == "too-many-frames"
+    assert len(decode(video, end_s=0.4, limits=limits)) == 10
 
 
 def audio_only(path: Path) -> None:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        stream.layout = "mono"
-        for index in range(10):
-            silence = np.zeros((1, 1024), np.float32)
-            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 16000, index * 1024
-            container.mux(stream.encode(frame))
+        add_silence(container, silent(container), 0.64)
+
+
+def silent(container: Any) -> Any:
+    stream = container.add_stream("aac", rate=16000)
+    stream.layout = "mono"
+    return stream
+
+
+def add_silence(container: Any, stream: Any, seconds: float) -> None:
+    for index in range(int(seconds * 16000) // 1024):
+        silence = np.zeros((1, 1024), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, index * 1024
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def write(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    turned: int = 0,
+    pixel: Fraction = Fraction(1),
+    silence_s: float = 0,
+    **x264: str,
+) -> Path:
+    """Frames as other people's encoders write them, 24 a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.codec_context.sample_aspect_ratio = pixel
+        stream.options = x264
+        if turned:
+            stream.set_display_rotation(turned)
+        sound = silent(container) if silence_s else None
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
+        if sound:
+            add_silence(container, sound, silence_s)
+    return path
+
+
+def lit_above(height: int = 48, width: int = 64) -> np.ndarray:
+    """Frames whose upper half is bright."""
+    frames = np.zeros((24, height, width, 3), np.uint8)
+    frames[:, : height // 2] = 255
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("turned", "lit"),
+    [(90, np.s_[:, :, :20]), (-90, np.s_[:, :, 30:]), (180, np.s_[:, 30:])],
+)
+def test_frames_are_turned_as_they_are_shown(tmp_path: Path, turned: int, lit: Any) -> None:
+    path = write(tmp_path / "v.mp4", lit_above(), turned=turned)
+    info, frames = probe(path), decode(path)
+    assert frames.shape[1:3] == (info.height_px, info.width_px)
+    assert (info.width_px, info.height_px) == ((64, 48) if turned == 180 else (48, 64))
+    assert fingerprint(path)[0] == info
+    assert frames.flags.c_contiguous
+    assert frames[lit].min() > 200
+    assert frames.mean() < 135
+
+
+@pytest.mark.parametrize(
+    ("pixel", "size_px"), [(Fraction(16, 15), (68, 48)), (Fraction(8, 9), (64, 54))]
+)
+def test_pixels_are_square(tmp_path: Path, pixel: Fraction, size_px: tuple[int, int]) -> None:
+    path = write(tmp_path / "v.mp4", lit_above(), pixel=pixel)
+    assert (probe(path).width_px, probe(path).height_px) == size_px
+    assert decode(path).shape[1:3] == size_px[::-1]
+    upright = write(tmp_path / "u.mp4", lit_above(), pixel=pixel, turned=90)
+    assert decode(upright).shape[1:3] == size_px
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4"])
+def test_sound_may_last_longer_than_the_pictures(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, ramp(), silence_s=3)
+    assert fingerprint(path)[0].duration_s == pytest.approx(1.0, abs=0.01)
+    assert levels(decode(path, fps=8)) == levels(ramp())[::3]
+
+
+def test_a_damaged_picture_is_told(tmp_path: Path) -> None:
+    """Where the decoder can tell: some damage is another picture to it."""
+    noise = np.random.default_rng(0).integers(0, 256, (24, 48, 64, 3), dtype=np.uint8)
+    encode(tmp_path / "good.mp4", noise, 24)
+    content = bytearray((tmp_path / "good.mp4").read_bytes())
+    start = content.index(b"mdat") + 2000
+    content[start : start + 64] = b"U" * 64
+    (tmp_path / "bad.mp4").write_bytes(content)
+    with av.open(str(tmp_path / "bad.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 24, "it goes on without a word"
+    with pytest.raises(VideoError) as caught:
+        decode(tmp_path / "bad.mp4")
+    assert caught.value.reason == "damaged"
+
+
+def test_pictures_that_need_those_before_a_seek_are_no_damage(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "v.mp4",
+        np.repeat(ramp(25), 8, axis=0),
+        **{"x264-params": "keyint=12:open-gop=1:bframes=3:scenecut=0"},
+    )
+    whole = decode(path, fps=8)
+    np.testing.assert_array_equal(decode(path, fps=8, start_s=5.5), whole[44:])
+
+
+def test_a_seek_that_fails_is_the_files_fault(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise av.error.PermissionError(1, "Operation not permitted", "video")
+
+    monkeypatch.setattr("pipelines.video._seek", failing)
+    for read in (decode, fingerprint):
+        with pytest.raises(VideoError) as caught:
+            read(video, start_s=0.5)
+        assert caught.value.reason == "damaged"
 
 
 def test_bad_files_have_a_reason(tmp_path: Path, video: Path) -> None:
@@ -183,6 +322,7 @@ def test_a_fingerprint_is_of_the_pictures_alone(tmp_path: Path, video: Path) -> 
     assert len(digest) == 32
     for name in ("other.mp4", "other.mkv"):
         assert fingerprint(remuxed(video, tmp_path / name))[1] == digest
+    assert fingerprint(remuxed(video, tmp_path / "other.ts"))[1] != digest, "H.264 otherwise"
     assert fingerprint(video, end_s=0.5)[1] != digest
     with pytest.raises(VideoError) as caught:
         fingerprint(video, end_s=0.5, limits=Limits(max_duration_s=0.25))

@@ -10,7 +10,7 @@ import pytest
 from pipelines.encoders import ClipEncoder, uniform_indices
 from pipelines.plan import Box
 from pipelines.video import decode, encode
-from retrieval_index.clips import read_clip
+from retrieval_index.clips import read_clip, read_cuts
 from retrieval_index.findings import Finding, begun
 from retrieval_index.inline import Stages
 from retrieval_index.manifest import ManifestRow, read_manifest
@@ -162,4 +162,9 @@ def test_decode_and_clip_agree_on_time(tmp_path: Path) -> None:
     )
     cut = read_clip(clip)
     assert cut.shape == (16, 48, 72, 3)
-    np.testing.assert_array_equal(cut, decode(path, fps=8)[8:24, 48:, 36:108])
+    whole = decode(path, fps=8)[8:24]
+    np.testing.assert_array_equal(cut, whole[:, 48:, 36:108])
+    same, larger, most = read_cuts(clip, (1, 1.5, 3))
+    np.testing.assert_array_equal(same, cut)
+    np.testing.assert_array_equal(larger, whole[:, 24:, 18:126])  # moved up, back into the picture
+    np.testing.assert_array_equal(most, whole)

@@ -1,6 +1,7 @@
 """A library from manifest to answer: written without Ray first, then through Ray Data."""
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -171,15 +172,31 @@ def test_one_writer_at_a_time(tmp_path: Path, mixed: Path, options: IndexOptions
     with leased(uri), pytest.raises(LibraryBusyError, match="being written to"):
         build_here(mixed, uri, options)
     assert build_here(mixed, uri, options).indexed == 5
-    host, pid, born, rest = holder(uri).split("/")
-    gone = f"{host}/{pid}/{float(born) - 1:.2f}/{rest}"
-    held = {"holder": gone, "until_s": time.time() + 600}
-    lancedb.connect(uri).open_table("lease").update(values=held)
+    born = holder(uri).split("/")[2]
+    hold(uri, born=str(int(born) - 1))
     assert build_here(mixed, uri, options).known == 9, "a dead process of this machine"
-    held["holder"] = f"elsewhere/{pid}/{born}/{rest}"
+
+
+def test_who_cannot_be_seen_may_live(tmp_path: Path) -> None:
+    uri, nobody = str(tmp_path / "db"), str(2**22 + 1)
+    with leased(uri):
+        here = holder(uri).split("/")[0]
+    host, _, marks = here.partition(":")
+    other_namespace, before_these_marks = (f"{here}1", "1"), (host, "1795786603.79")
+    for place, born in ((f"elsewhere:{marks}", "1"), other_namespace, before_these_marks):
+        hold(uri, place=place, pid=nobody, born=born)
+        with pytest.raises(LibraryBusyError, match=place), leased(uri):
+            pass
+    hold(uri, place=here, pid=nobody, born="1")
+    with leased(uri):
+        pass
+
+
+def hold(uri: str, **marks: str) -> None:
+    """Let somebody hold the lease who differs from its last holder in these marks."""
+    last = dict(zip(("place", "pid", "born", "rest"), holder(uri).split("/"), strict=True))
+    held = {"holder": "/".join((last | marks).values()), "until_s": time.time() + 600}
     lancedb.connect(uri).open_table("lease").update(values=held)
-    with pytest.raises(LibraryBusyError, match="elsewhere"):
-        build_here(mixed, uri, options)
 
 
 def holder(uri: str) -> str:
@@ -221,6 +238,29 @@ def library(tmp_path: Path, mixed: Path, options: IndexOptions) -> str:
     uri = str(tmp_path / "db")
     build_here(mixed, uri, options)
     return uri
+
+
+def test_segments_of_another_kind_are_refused_before_anything_is_written(
+    tmp_path: Path, library: str, mixed: Path, options: IndexOptions, models: LibraryModels
+) -> None:
+    shutil.copytree(models.clip, tmp_path / "clip")
+    (tmp_path / "clip" / "open_clip_config.json").open("a").write("\n")
+    others = models.model_copy(update={"clip": str(tmp_path / "clip")})
+    recipe = options.recipe.model_copy(update={"fps": 4.0})
+    before = {name: column(library, name, "id") for name in ("videos", "segments", "dead_letters")}
+    encode(mixed.parent / "gone.mp4", moving_square(77), 8)
+    for other, told in (
+        ({"models": others}, "was embedded by .*: build with those models, or into a new place"),
+        ({"recipe": recipe}, r"another recipe \(fps 8\.0, not 4\.0\): build with that one"),
+    ):
+        wrong, pipeline = options.model_copy(update=other), InlinePipeline()
+        with pytest.raises(ValueError, match=told):
+            build_index(mixed, library, options=wrong, pipeline=pipeline, recheck=True)
+        with pytest.raises(ValueError, match=told):
+            replay(library, options=wrong, pipeline=pipeline)
+    after = {name: column(library, name, "id") for name in before}
+    assert after == before
+    assert replay(library, options=options, pipeline=InlinePipeline()).indexed == 1
 
 
 def test_a_search_tells_every_fate(library: str, models: LibraryModels) -> None:

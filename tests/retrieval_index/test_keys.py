@@ -28,6 +28,11 @@ def test_a_model_folder_is_its_files(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text("w")
     assert model_revision(str(tmp_path / "one")) == model_revision(str(tmp_path / "two"))
+    (tmp_path / "two" / "README.md").write_text("what it is good for")
+    (tmp_path / "two" / "LICENSE").write_text("all may use it")
+    (tmp_path / "two" / ".cache" / "hub").mkdir(parents=True)
+    (tmp_path / "two" / ".cache" / "hub" / "weights.lock").touch()
+    assert model_revision(str(tmp_path / "one")) == model_revision(str(tmp_path / "two"))
     (tmp_path / "two" / "weights").write_text("v")
     assert model_revision(str(tmp_path / "one")) != model_revision(str(tmp_path / "two"))
     assert model_revision("hub/name") == "hub/name"

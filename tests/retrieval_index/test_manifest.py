@@ -39,8 +39,10 @@ def write(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
 def test_the_three_kinds_say_the_same(tmp_path: Path, kind: str) -> None:
-    rows, faults = read_manifest(write(tmp_path, kind))
+    path = write(tmp_path, kind)
+    rows, faults = read_manifest(path)
     assert not faults
+    assert count_rows(path, split_manifest(path)) == len(rows)
     assert [row.caption for row in rows] == [row["caption"] for row in ROWS]
     assert [row.path for row in rows] == [
         str(tmp_path / "a.mp4"),
@@ -111,7 +113,7 @@ def test_a_link_that_leads_nowhere_is_a_row_all_the_same(tmp_path: Path) -> None
         ("m.txt", b""),
         ("missing.jsonl", None),
         ("m.csv", b"file,text\na,b\n"),
-        ("m.csv", b"path,caption\n\xff\xfe,a\n"),
+        ("m.csv", "path,caption\na.mp4,a\n".encode("utf-16")),
         ("m.parquet", b"no parquet"),
     ],
 )
@@ -149,4 +151,42 @@ def test_parts_hold_every_line_once(tmp_path: Path, part_bytes: int) -> None:
         "é" * n for n in range(1, 9)
     ]
     assert [item.reason for item in items if isinstance(item, Fault)] == ["no-caption", "not-a-row"]
-    assert count_rows(path) == len(items) == 10
+    assert count_rows(path, parts) == len(items) == 10
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_bad_row_of_a_csv_is_a_fault_and_the_rest_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "m.csv"
+    long = "y" * 140_000
+    lines = ["\ufeffpath,caption", "a.mp4,a", "b.mp4,caf~", f"c.mp4,{long}", 'd.mp4,"d', 'd"']
+    path.write_bytes(ending.join([*lines, ""]).encode().replace(b"~", b"\xe9"))
+    rows, (latin, endless) = read_manifest(path)
+    assert [row.caption for row in rows] == ["a", f"d{ending}d"]
+    assert (latin.reason, endless.reason) == ("bad-field", "not-a-row")
+    assert endless.row == f"c.mp4,{long}"
+    assert count_rows(path, split_manifest(path)) == 4
+    for fault in (latin, endless):
+        assert _read_again(fault.row).key == fault.key
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_what_is_written_below_a_manifest_is_none_of_its_rows(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind)
+    parts = split_manifest(path)
+    with path.open("a") as file:
+        file.write(path.read_text().split("\n")[1] + "\n")
+    assert count_rows(path, parts) == len([item for part in parts for item in read_part(part)]) == 2
+    assert count_rows(path, split_manifest(path)) == 3
+
+
+def test_what_pandas_leaves_empty_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    row = '{"path": "a.mp4", "caption": "a", "id": %s, "licence": NaN, "end_s": NaN}'
+    ids = ("0", "1", "1.0", "1.5", "NaN", "12345678901234567890", '"x"')
+    path.write_text("\n".join(row % id_ for id_ in ids))
+    rows, faults = read_manifest(path)
+    assert not faults
+    assert [row.external_id for row in rows] == [
+        "0", "1", "1", "1.5", "", "12345678901234567890", "x",
+    ]  # fmt: skip
+    assert {(row.licence, row.end_s) for row in rows} == {("", None)}

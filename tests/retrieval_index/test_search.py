@@ -194,6 +194,14 @@ def test_many_motions_at_once_are_answered_as_one_by_one(
     assert index.search([], options=OPTIONS) == ()
 
 
+@pytest.mark.parametrize("motion", ["", "  ", "...", "🙂", "_"])
+def test_a_motion_without_a_word_is_refused(
+    library: str, models: LibraryModels, motion: str
+) -> None:
+    with pytest.raises(ValueError, match="list of motions"):
+        Index.open(library, models).search(["walking", motion], options=OPTIONS)
+
+
 def test_an_index_moves_on_with_its_encoders(library: str, models: LibraryModels) -> None:
     index = Index.open(library, models, warm=True)
     before = index.search(MOTIONS, options=OPTIONS)

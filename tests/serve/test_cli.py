@@ -230,7 +230,7 @@ def test_a_busy_work_folder_is_told(call, tmp_path, studio):
 
 PLAN_TEXT = """Background: a forest
 """ + "\n".join(
-    f"Frame_{number}: [['witch', 'walking', 'a witch is walking in the forest'], "
+    f"Frame_{number}: [['witch', 'walking', 'a witch is walking in the forest, {number}'], "
     f"[0.1, 0.0, 0.7, 1.0{number}]]"
     for number in range(1, 7)
 )
@@ -242,6 +242,8 @@ def test_a_plan_as_text_is_read_and_repairs_are_told(call, tmp_path):
     assert code == 0
     told = json.loads(out)
     assert len(told["layout"]["key_frames"]) == 6
+    captions = {f["regions"][0]["caption"] for f in told["layout"]["key_frames"]}
+    assert captions == {"a witch is walking in the forest, 1"}
     assert len(told["repairs"]) == 6
     assert err.count("repaired line") == 6
     (tmp_path / "answer.txt").write_text("Background: a forest\nFrame_1: [[")

@@ -80,3 +80,41 @@ def test_a_plan_that_names_nobody_or_nothing_is_told(call, studio):
 def test_what_only_a_planner_could_heed_is_refused(call, studio, words):
     told = call("film", "x", "--plan", studio / "plan.json", *words)
     assert_bad_input(told, "--scenes and --motion", "with --plan nothing is planned")
+
+
+def varied(plan: StoryPlan) -> StoryPlan:
+    """As edited by hand: the caption says something else in every key frame."""
+    told = plan.model_dump()
+    for second, frame in enumerate(told["scenes"][0]["layout"]["key_frames"]):
+        frame["regions"][0]["caption"] += f", second {second}"
+    return StoryPlan.model_validate(told)
+
+
+def test_one_entity_doing_one_motion_has_one_caption(order):
+    (scene,) = order(varied(plan_of("pirate"))).plan.scenes
+    assert scene.layout.captions == ("a cat is bowing in the forest, second 0",)
+
+
+def test_a_plan_that_breaks_rules_is_told(call, studio):
+    told = plan_of("pirate").model_dump()
+    frames = told["scenes"][0]["layout"]["key_frames"]
+    frames[2]["regions"][0]["box"]["right"] = 0.3
+    Path("plan.json").write_text(StoryPlan.model_validate(told).model_dump_json())
+    profile = ("--profile", studio / "tiny.yaml")
+    for words in (("film", "x", "--plan", "plan.json"), ("render", "plan.json")):
+        assert_bad_input(
+            call(*words, *profile),
+            "plan plan.json: scene 1: rule 1: key frame 3, cat: box width is 0.10",
+            "more",
+        )
+
+
+def test_more_captions_than_fit_a_scene_are_told_before_anything_is_learned(call, studio):
+    told = plan_of("pirate").model_dump()
+    frames = told["scenes"][0]["layout"]["key_frames"]
+    for frame in frames:
+        (region,) = frame["regions"]
+        frame["regions"] = [{**region, "entity_id": f"{i}"} for i in range(70)]
+    Path("plan.json").write_text(StoryPlan.model_validate(told).model_dump_json())
+    words = ("film", "x", "--plan", "plan.json", "--profile", studio / "tiny.yaml")
+    assert_bad_input(call(*words), "70 different captions; use at most 19")

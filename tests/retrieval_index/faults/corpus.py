@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from miniature.corpus import plan_corpus, write_clip
 from retrieval_index.findings import Row, Work
 from retrieval_index.inline import Stages
+from retrieval_index.keys import model_id
 from retrieval_index.options import (
     IndexOptions,
     LibraryModels,
@@ -23,7 +25,7 @@ from retrieval_index.tables import IndexedVideos
 from tests.retrieval_index.bad_videos import bad_videos
 
 OPTIONS = IndexOptions(
-    models=LibraryModels(detector="", clip="", viclip=""),
+    models=LibraryModels(detector="", clip="c", viclip="v"),
     workers=Workers(rows_per_block=2, rows_per_commit=5),
 )
 NUM_CLIPS = 24
@@ -50,10 +52,10 @@ def write_corpus(folder: Path) -> Path:
     return manifest
 
 
-def light_stages(uri: str) -> Stages:
+def light_stages(uri: str, models: LibraryModels = OPTIONS.models) -> Stages:
     """Real reading; people and vectors are made up from a video's id."""
     reader = Reader(SegmentRecipe(), VideoLimits(max_decoded_mb=64), IndexedVideos(uri))
-    return Stages(reader, _track, _embed, segments_schema(DIM, DIM))
+    return Stages(reader, _track, partial(_embed, models), segments_schema(DIM, DIM))
 
 
 def _track(work: Work) -> Work:
@@ -80,7 +82,11 @@ def _cut(video_id: str, number: int) -> Row:
     }
 
 
-def _embed(work: Work) -> Work:
-    made_by = {"clip_model": "c", "viclip_model": "v", "viclip_preprocessing": "imagenet"}
+def _embed(models: LibraryModels, work: Work) -> Work:
+    made_by = {
+        "clip_model": model_id("clip", models.clip),
+        "viclip_model": model_id("viclip", models.viclip),
+        "viclip_preprocessing": "imagenet",
+    }
     vectors = {"clip": [0.5] * DIM, "viclip": [0.5] * DIM}
     return Work(finding=replace(work.finding, segments=[c | made_by | vectors for c in work.cuts]))

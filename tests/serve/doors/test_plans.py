@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.plan import StoryPlan
 from serve.doors import plans
 from serve.doors.examples import PLAN
 from tests.serve.doors.house import finish, png
@@ -53,6 +54,29 @@ def test_an_edit_begins_a_new_revision(alice, ledger, story):
     assert (stale.status_code, stale.json()["type"][-12:]) == (412, "plan-changed")
     fresh = alice("PUT", path, json=plan, headers={"If-Match": answer.headers["etag"]})
     assert (fresh.status_code, fresh.json()["revision"]) == (202, 3)
+
+
+def test_one_entity_doing_one_motion_has_one_caption(alice, ledger, story):
+    plan = copy.deepcopy(PLAN)
+    for second, frame in enumerate(plan["scenes"][0]["layout"]["key_frames"]):
+        frame["regions"][0]["caption"] += f", second {second}"
+    answer = alice("PUT", f"/v1/stories/{story}/plan", json=plan, headers={"If-Match": "*"})
+    assert answer.status_code == 202, answer.text
+    ordered = alice.order(topic=None, plan=plan)
+    for one in (story, ordered):
+        kept = StoryPlan.model_validate(ledger.story(one).plan)
+        assert len({region.caption for region in kept.scenes[0].layout.regions}) == 1
+
+
+def test_a_motion_without_words_stops_at_the_door(alice, story):
+    answer = alice(
+        "PUT",
+        f"/v1/stories/{story}/plan",
+        json=edited(motions=["—"]),
+        headers={"If-Match": "*"},
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "#/scenes/0/motions/0"
 
 
 def test_a_story_is_as_long_as_the_plan_it_was_given(alice, ledger, story):
