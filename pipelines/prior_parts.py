@@ -31,15 +31,16 @@ def split(
 ) -> tuple[list[Sample], list[Sample]]:
     """Samples to learn from, and samples that only measure: never more than a third of all names.
 
-    Those of one name stay together.
+    Those of one name, cuts of a clip, stay together; the first of them is enough to measure.
     """
     names = unique(sample.name for sample in samples)
     count = min(num_held_out, len(names) // 3)
     order = torch.randperm(len(names), generator=generator_of(seed, "held out")).tolist()
     held_out = {names[i] for i in order[:count]}
+    first = {sample.name: sample for sample in reversed(samples)}
     return (
         [sample for sample in samples if sample.name not in held_out],
-        [sample for sample in samples if sample.name in held_out],
+        [first[name] for name in names if name in held_out],
     )
 
 

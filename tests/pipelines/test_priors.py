@@ -177,7 +177,8 @@ def test_cuts_of_a_clip_stay_together_and_count_as_one(tiny_backbone):
     assert len(samples) == 9
     assert len({sample.latents.sum().item() for sample in samples}) == 5
     seen, held_out = split(samples, 1, seed=0)
-    assert [len(seen), len(held_out)] == [6, 3]
+    assert [len(seen), len(held_out)] == [6, 1]
+    assert held_out[0] is next(s for s in samples if s.name == held_out[0].name)
     assert not {s.name for s in seen} & {s.name for s in held_out}
     report = train_motion_prior(tiny_backbone, clips, "walking", options=QUICK).report
     assert (report.num_samples, report.num_held_out) == (2, 1)
