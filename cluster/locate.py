@@ -7,7 +7,6 @@ that a model of many gigabytes is read once.
 import hashlib
 import json
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cluster.steps import StandingLibrary
 from cluster.studio import Corpus, Member, Models, Numbers, Studio
 from cluster.workdir import WorkDir
 from pipelines.plan import Character
+from pipelines.whole_file import whole
 
 _WORTH_KEEPING_BYTES = 256 << 20
 
@@ -174,7 +174,6 @@ def _content(folder: Path, work: WorkDir) -> str:
         return content
     content = hash_path(folder)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_suffix(f".{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    aside.write_text(content)
-    aside.replace(kept)
+    with whole(kept) as aside:
+        aside.write_text(content)
     return content

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, ValidationError
 from cluster.resources import Resources
 from cluster.steps import Options
 from pipelines.plan import Record, slug
-from pipelines.plan_words import TRAVELLING, LintOptions
+from pipelines.plan_words import LintOptions
 from retrieval_index.options import SearchOptions, SegmentRecipe, VideoLimits, Workers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -127,8 +127,12 @@ class Profile(Record):
     @property
     def lint_options(self) -> LintOptions:
         """What the linter of plans is told of this profile's planner."""
-        travelling = TRAVELLING | set(_words(self.planner["travelling"]))
-        return LintOptions(travelling=travelling, vocabulary=_words(self.planner["motions"]))
+        return LintOptions.of(self.planner_words("travelling"), self.planner_words("motions"))
+
+    def planner_words(self, name: str) -> tuple[str, ...]:
+        """A list that the planner is told; empty where it is none."""
+        value = self.planner[name]
+        return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def shipped_profiles() -> tuple[str, ...]:
@@ -144,10 +148,6 @@ def load_profile(name: str) -> Profile:
         return Profile.model_validate(merged)
     except ValidationError as error:
         raise ProfileError(f"profile {name}: {first_fault(error)}") from error
-
-
-def _words(value: JsonValue) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def first_fault(error: ValidationError) -> str:

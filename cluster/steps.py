@@ -5,6 +5,7 @@ it (`Step.role`). How it is done is with the makers (`cluster.library`, `cluster
 `cluster.trainers`, `cluster.renderers`, `cluster.editing`).
 """
 
+import errno
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,6 +31,11 @@ def first_line(error: BaseException) -> str:
     """
     cause = getattr(error, "cause", None) or error
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether files have no space left, or none that this user may have."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Step(Record):

@@ -5,7 +5,6 @@ its progress can be streamed and the word to stop can be heard meanwhile. What a
 written aside and published whole.
 """
 
-import errno
 import shutil
 import threading
 import time
@@ -21,7 +20,7 @@ from pydantic import TypeAdapter
 
 from cluster.artifacts import Store, open_store
 from cluster.resources import Role, Share
-from cluster.steps import AnyStep, Step, first_line
+from cluster.steps import AnyStep, Step, first_line, is_out_of_space
 from cluster.workdir import WorkDir
 from pipelines.progress import Cancelled, Progress
 
@@ -39,8 +38,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Self:
         story = "".join(traceback.format_exception(error))
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        return cls(type(error).__name__, NO_SPACE if full else first_line(error), story)
+        told = NO_SPACE if is_out_of_space(error) else first_line(error)
+        return cls(type(error).__name__, told, story)
 
 
 NO_SPACE = "no space is left to keep what is made"

@@ -118,8 +118,8 @@ class Box(Record):
     def scaled(self, factor: float) -> "Box":
         """So many times as wide and as high about its middle, moved into the picture and at most
         all of it."""
-        left, right = _scaled(self.left, self.right, factor)
-        top, bottom = _scaled(self.top, self.bottom, factor)
+        left, right = resized(self.left, self.right, self.width * factor)
+        top, bottom = resized(self.top, self.bottom, self.height * factor)
         return Box(left=left, top=top, right=right, bottom=bottom)
 
     def intersection(self, other: "Box") -> "Box | None":
@@ -131,8 +131,9 @@ class Box(Record):
         return Box(left=left, top=top, right=right, bottom=bottom)
 
 
-def _scaled(low: float, high: float, factor: float) -> tuple[float, float]:
-    length = min((high - low) * factor, 1.0)
+def resized(low: float, high: float, length: float) -> tuple[float, float]:
+    """A span of a length around another's middle, moved into 0-1 where it sticks out."""
+    length = min(length, 1.0)
     start = min(max((low + high - length) / 2, 0.0), 1.0 - length)
     return start, min(start + length, 1.0)
 

@@ -5,9 +5,10 @@ Also the two records that linting of scenes and of stories share.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Self
 
 TRAVELLING = frozenset(
     """walk run skip fly crawl skate ride swim jog march sail drive climb gallop hop stroll wander
@@ -40,6 +41,11 @@ class LintOptions:
     """Stems of travelling motions (``walk``)."""
     vocabulary: tuple[str, ...] = ()
     """Motions that a narration might name: naming one that the scene lacks is a fault."""
+
+    @classmethod
+    def of(cls, travelling: Iterable[str], vocabulary: tuple[str, ...]) -> Self:
+        """With these stems beside those that are known to travel."""
+        return cls(travelling=TRAVELLING | set(travelling), vocabulary=vocabulary)
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipelines.language import Engine
 from pipelines.plan import Character, Outline, Scene, Story, StoryPlan
 from pipelines.plan_lint import lint_scene
-from pipelines.plan_words import TRAVELLING, Fault, LintOptions
+from pipelines.plan_words import Fault, LintOptions
 from pipelines.progress import Progress, silent
 from pipelines.prompts import (
     Message,
@@ -179,7 +179,7 @@ def judge_scene(
 
 def lint_options(options: PlannerOptions) -> LintOptions:
     """The linter's options of a planner."""
-    return LintOptions(travelling=TRAVELLING | set(options.travelling), vocabulary=options.motions)
+    return LintOptions.of(options.travelling, options.motions)
 
 
 def unreadable(error: Exception) -> Fault:

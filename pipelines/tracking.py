@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.detector import Detections, Detector, follow
-from pipelines.plan import Box
+from pipelines.plan import Box, resized
 from pipelines.video import Frames, resize_frames
 
 __all__ = ["Detections", "Detector", "Segment", "Track", "find_person", "link", "segments", "track"]
@@ -158,16 +158,9 @@ def crop_around(
     """The union of boxes (n, 4) with a margin, widened to the aspect; None where it cannot be."""
     left, top = (float(v) for v in boxes[:, :2].min(axis=0))
     right, bottom = (float(v) for v in boxes[:, 2:].max(axis=0))
-    top, bottom = _grow(top, bottom, (bottom - top) * (1 + margin))
+    top, bottom = resized(top, bottom, (bottom - top) * (1 + margin))
     needed = min_aspect * (bottom - top) * size_px[0] / size_px[1]
     if needed > 1 + 1e-6:
         return None
-    left, right = _grow(left, right, min(1.0, max((right - left) * (1 + margin), needed)))
+    left, right = resized(left, right, min(1.0, max((right - left) * (1 + margin), needed)))
     return Box(left=left, top=top, right=right, bottom=bottom)
-
-
-def _grow(low: float, high: float, length: float) -> tuple[float, float]:
-    """A span of a length around another's middle, moved into 0-1 where it sticks out."""
-    length = min(length, 1.0)
-    start = min(max((low + high - length) / 2, 0.0), 1.0 - length)
-    return start, min(start + length, 1.0)

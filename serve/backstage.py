@@ -12,7 +12,7 @@ from cluster.artifacts import Artifact, Store
 from cluster.cast import read_cast
 from cluster.profiles import Profile
 from cluster.workdir import WorkDir
-from serve.delivery import whole
+from pipelines.whole_file import whole
 
 MAX_SCENES = 20
 
@@ -33,12 +33,11 @@ class Backstage:
     def of(cls, profile: Profile, work: WorkDir, store: Store) -> "Backstage":
         """Of a profile and the folder that the cluster shares."""
         cast = read_cast(Path(profile.cast)) if profile.cast else {}
-        known = profile.planner["motions"]
         return cls(
             store=store,
             images=work.root / "images",
             cast={character.name: character.phrase for character in cast.values()},
-            motions=tuple(map(str, known)) if isinstance(known, list) else (),
+            motions=profile.planner_words("motions"),
         )
 
     def file_of(self, film: str, name: str) -> Path:

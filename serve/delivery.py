@@ -1,31 +1,9 @@
-"""Files for people, whole or not there: copied out of the work folder, written, uploaded."""
+"""Results copied out of the work folder to where somebody wants them."""
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def whole(path: Path, *, aside_in: Path | None = None) -> Iterator[Path]:
-    """A file to write that becomes ``path`` once the block is over and the disk has it.
-
-    Args:
-        path: where it is to be; its folder is there.
-        aside_in: where it grows, on the same file system; by default beside ``path``.
-    """
-    handle, name = tempfile.mkstemp(dir=aside_in or path.parent, prefix=f".{path.name}.")
-    aside = Path(name)
-    try:
-        yield aside
-        os.fsync(handle)
-        aside.chmod(0o644)
-        aside.replace(path)
-    finally:
-        os.close(handle)
-        aside.unlink(missing_ok=True)
+from pipelines.whole_file import whole
 
 
 def deliver(source: Path, path: Path, *, aside_in: Path | None = None) -> None:

@@ -28,7 +28,6 @@ def door_options(site: Site) -> DoorOptions:
     """What the doors say of a profile."""
     profile, args = site.profile, site.args
     shape = video_shape(find_model("backbone", profile, site.work))
-    travelling = profile.planner["travelling"]
     return DoorOptions(
         auth=args.auth,
         names_requests=False,
@@ -37,5 +36,5 @@ def door_options(site: Site) -> DoorOptions:
         size=f"{shape.width_px}x{shape.height_px}",
         scene_s=shape.num_frames / profile.fps,
         defaults=profile.defaults,
-        travelling=tuple(map(str, travelling)) if isinstance(travelling, list) else (),
+        travelling=profile.planner_words("travelling"),
     )

@@ -91,8 +91,7 @@ class Casting:
         self._names_them = profile.planner["style"] != "brief"
         self._cast = read_cast(Path(profile.cast)) if profile.cast else {}
         self._most = profile.planner["max_cast"]
-        motions = profile.planner["motions"]
-        self._motions = [str(one) for one in motions] if isinstance(motions, list) else []
+        self._motions = profile.planner_words("motions")
 
     def characters(self, prompt: Prompt) -> tuple[Character, ...]:
         """Those it names, without their images; nobody, where the planner is to say it."""

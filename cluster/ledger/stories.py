@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select, update
 
 from cluster.ledger.records import (
+    ENDED,
     UNDER_WAY,
     Event,
     EventKind,
@@ -61,8 +62,7 @@ def read_under_way(db: Connection) -> list[StoryEntry]:
 
 def read_requests_to_end(db: Connection) -> list[dict[str, Any]]:
     """What was asked for in stories that have not ended, begun or not."""
-    states = sorted({*UNDER_WAY, "accepted"})
-    query = select(STORIES.c.request).where(STORIES.c.state.in_(states))
+    query = select(STORIES.c.request).where(STORIES.c.state.not_in(sorted(ENDED)))
     return list(db.execute(query).scalars())
 
 

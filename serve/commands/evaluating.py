@@ -21,9 +21,9 @@ from cluster.order import ALL_PRIORS, NO_PRIORS, PriorKind
 from cluster.profiles import Profile, load_profile
 from cluster.workdir import WorkDir
 from pipelines.evaluation_page import page
+from pipelines.whole_file import whole
 from serve.commands.filming import announce
 from serve.commands.prompt_videos import make_videos
-from serve.delivery import whole
 from serve.display import Display
 from serve.errors import InputError
 from serve.evaluation_words import as_data, say

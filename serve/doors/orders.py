@@ -168,10 +168,9 @@ def _unasked(
 
 
 def _planned_cast(plan: StoryPlan, shipped: dict[str, CastMember]) -> list[CastMember]:
-    check_names(plan.characters, "#/plan/characters")
-    new = [NewCharacter(name=name, phrase=name) for name in plan.characters]
     return [
-        shipped.get(slug(one.name), CastMember(name=one.name, phrase=one.phrase)) for one in new
+        shipped.get(slug(one.name), CastMember(name=one.name, phrase=one.phrase))
+        for one in check_names(plan.characters, "#/plan/characters")
     ]
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from cluster.profiles import first_fault
 from pipelines.plan import MAX_CHARACTERS, Character, StoryPlan, slug
 from pipelines.plan_lint import lint_scene
-from pipelines.plan_words import TRAVELLING, LintOptions
+from pipelines.plan_words import LintOptions
 from serve.doors.bodies import EMPTY, NewCharacter, says_something
 from serve.doors.house import House
 from serve.doors.problems import FaultView, invalid, of_faults
@@ -31,19 +31,24 @@ def check_plan(
         raise of_faults(faults)
 
 
-def check_names(names: Sequence[str], start: str) -> None:
-    """Raise `serve.doors.problems.Refusal` for nobody, too many, and a name that is none."""
+def check_names(names: Sequence[str], start: str) -> list[NewCharacter]:
+    """The characters of a plan, as far as it tells them.
+
+    Raises `serve.doors.problems.Refusal` for nobody, too many, and a name that is none.
+    """
     if not names:
         raise invalid(start, "nobody is in this plan; name a character")
     if len(names) > MAX_CHARACTERS:
         raise invalid(start, f"more than {MAX_CHARACTERS} characters")
+    found = []
     for place, name in enumerate(names):
         try:
-            NewCharacter(name=name, phrase=name)
+            found.append(NewCharacter(name=name, phrase=name))
         except ValidationError as error:
             raise invalid(f"{start}/{place}", first_fault(error)) from error
     if len({slug(name) for name in names}) < len(names):
         raise invalid(start, "two have the same name; name each once")
+    return found
 
 
 def _crowds(plan: StoryPlan, start: str) -> Iterator[FaultView]:
@@ -59,8 +64,7 @@ def _crowds(plan: StoryPlan, start: str) -> Iterator[FaultView]:
 def _breaches(
     plan: StoryPlan, cast: Sequence[Character], house: House, start: str
 ) -> Iterator[FaultView]:
-    travelling = TRAVELLING | set(house.options.travelling)
-    options = LintOptions(travelling=travelling, vocabulary=house.backstage.motions)
+    options = LintOptions.of(house.options.travelling, house.backstage.motions)
     for number, scene in enumerate(plan.scenes):
         for fault in lint_scene(scene, cast, options=options):
             detail = f"rule {fault.rule}: {fault}"

@@ -3,7 +3,6 @@
 One table says which error means which status. What a client sent is never sent back whole.
 """
 
-import errno
 import json
 import math
 import re
@@ -30,6 +29,7 @@ from cluster.ledger import (
     UnknownCharacter,
     UnknownStory,
 )
+from cluster.steps import is_out_of_space
 from pipelines.plan import Record
 
 TITLES: Mapping[str, str] = {
@@ -173,7 +173,7 @@ def is_full(error: Exception) -> bool:
     """Whether a disk has no space left, of the files or of the ledger."""
     if isinstance(error, OperationalError):
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return is_out_of_space(error)
 
 
 def _retry_after(error: Exception) -> dict[str, str]:
