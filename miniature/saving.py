@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+
+from miniature.optim import MuonAdam
 
 _SHARD_BYTES = 11 * 2**20
 
@@ -48,6 +50,33 @@ def load_state(folder: Path, name: str, device: str = "cpu") -> dict[str, Tensor
         with safe_open(path, framework="pt", device=device) as file:
             tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     return tensors
+
+
+def save_training(
+    folder: Path, name: str, weights: Mapping[str, Tensor], optimiser: MuonAdam, step: int
+) -> None:
+    """Keep a run that stopped before `step`; `load_training` goes on from there."""
+    save_state(folder, name, weights)
+    save_state(folder, f"{name}_optimiser", optimiser.state() | {"step": torch.tensor(step)})
+
+
+def load_training(
+    folder: Path, name: str, model: nn.Module, optimiser: MuonAdam, device: str
+) -> int:
+    """Load a stopped run, if there is one; returns the next step.
+
+    Weights that `save_training` was not given stay as they are. Raises `ValueError` for a state of
+    another model.
+    """
+    weights = load_state(folder, name, device)
+    if not weights:
+        return 0
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{folder} holds the state of another {name}: {unknown[0]}")
+    state = load_state(folder, f"{name}_optimiser", device)
+    optimiser.load(state)
+    return int(state["step"])
 
 
 def write_figures(folder: Path, figures: Mapping[str, float]) -> None:

@@ -1,7 +1,7 @@
 """`python -m miniature.train NAME`: train one model of the miniature, from its recipe.
 
 A finished run writes the model's official folder and its figures; a run stopped by `--minutes`
-leaves its state, and the same command goes on from there (`judge` begins anew).
+leaves its state, and the same command goes on from there.
 """
 
 import argparse

@@ -35,7 +35,7 @@ from miniature.phrases import PERSON_NOUNS, THIRD_PERSON
 from miniature.recipes.base_data import Source
 from miniature.replay import Replayed
 from miniature.run import Run
-from miniature.saving import half, load_state, save_state, seed_all
+from miniature.saving import half, load_training, save_training, seed_all
 from miniature.text import MAX_TOKENS, make_tokenizer
 from miniature.world import NUM_FRAMES, SIZE_PX
 
@@ -230,7 +230,9 @@ class _Trainer:
             weight_decay=0.01,
             plain=("patch_embed", "proj_out", "shared", "embed", "norm", "relative"),
         )
-        self.step = self.first_step = self._resume()
+        self.step = self.first_step = load_training(
+            run.state, "base", self.model, self.optimiser, self.device
+        )
         torch.manual_seed(run.seed + 31 * self.step + rank)
         self.source = Source(vae.eval(), self.device, 7919 * run.seed + 31 * self.step + rank, size)
         self.null = self.source.tokens([""])
@@ -250,15 +252,6 @@ class _Trainer:
             torch.set_float32_matmul_precision("high")
             for block in self.model.transformer.transformer_blocks:
                 block.compile(dynamic=False)
-
-    def _resume(self) -> int:
-        weights = load_state(self.run.state, "base", self.device)
-        if not weights:
-            return 0
-        self.model.load_state_dict(weights, strict=False)
-        state = load_state(self.run.state, "base_optimiser", self.device)
-        self.optimiser.load(state)
-        return int(state["step"])
 
     def losses(self, *, regions: bool) -> tuple[Tensor, Tensor]:
         """Timesteps and v-prediction losses (B,) of one random batch."""
@@ -372,9 +365,7 @@ class _Trainer:
         """Write the resumable state and the pipeline folder."""
         run = self.run
         state = {n: t for n, t in self.model.state_dict().items() if "pos_embedding" not in n}
-        save_state(run.state, "base", half(state))
-        step = torch.tensor(self.step)
-        save_state(run.state, "base_optimiser", self.optimiser.state() | {"step": step})
+        save_training(run.state, "base", half(state), self.optimiser, self.step)
         save_pipeline(self.model, run.out)
         (run.state / "figures.json").write_text(json.dumps(figures))
 

@@ -13,7 +13,7 @@ from miniature.cast import CHARACTERS, MOTIONS, PERSON
 from miniature.judge import NAMES, WINDOW, Judge, crop
 from miniature.optim import MuonAdam, warm_then_linear
 from miniature.run import Run
-from miniature.saving import half, seed_all
+from miniature.saving import half, load_training, save_training, seed_all
 from miniature.world import NUM_FRAMES, render, sample_spec
 
 log = logging.getLogger("miniature.judge")
@@ -94,35 +94,56 @@ def accuracy(judge: Judge, run: Run, num_videos: int) -> tuple[float, float]:
     return right_who / total, right_what / total
 
 
-def train(run: Run) -> dict[str, float]:
-    """Train the judge; bar: 97 % of held-out renders."""
-    seed_all(run.seed + SEED_OFFSET)
-    rng = random.Random(run.seed + SEED_OFFSET)
-    steps, videos, shown = (3, 2, 2) if run.tiny else (NUM_STEPS, VIDEOS, 1024)
-    judge = Judge().to(run.device)
-    optimiser = MuonAdam(judge.named_parameters(), lr=LEARNING_RATE, plain=("stem", "head"))
-    start, bad_steps = time.monotonic(), 0
-    for step in range(steps):
-        crops, who, what = make_batch(rng, videos, run.device)
-        with torch.autocast(run.device, torch.bfloat16):
-            a, b = judge(_weather(crops, rng))
+class _Trainer:
+    """The judge's steps, each on a batch of its own."""
+
+    def __init__(self, run: Run, videos: int) -> None:
+        seed_all(run.seed + SEED_OFFSET)
+        self.judge = Judge().to(run.device)
+        self.optimiser = MuonAdam(
+            self.judge.named_parameters(), lr=LEARNING_RATE, plain=("stem", "head")
+        )
+        self.first = load_training(run.state, "judge", self.judge, self.optimiser, run.device)
+        if self.first:
+            seed_all(run.seed + SEED_OFFSET + 31 * self.first)
+        self._rng = random.Random(run.seed + SEED_OFFSET + 31 * self.first)
+        self._device, self._videos = run.device, videos
+        self._bad_steps = 0
+
+    def learn(self, step: int, scale: float) -> float:
+        """One step at `scale` times the peak rate; its loss. Without a finite gradient it is left
+        out. Raises `FloatingPointError` after too many of these."""
+        crops, who, what = make_batch(self._rng, self._videos, self._device)
+        with torch.autocast(self._device, torch.bfloat16):
+            a, b = self.judge(_weather(crops, self._rng))
         loss = F.cross_entropy(a.float(), who) + F.cross_entropy(b.float(), what)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        if not norm.isfinite():
-            _note_bad_step(step, crops=crops, character=a, motion=b, loss=loss)
-            optimiser.drop()
-            bad_steps += 1
-            if bad_steps > MAX_BAD_STEPS:
-                raise FloatingPointError(f"{bad_steps} steps without a finite gradient")
-            continue
+        norm = torch.nn.utils.clip_grad_norm_(self.judge.parameters(), 1.0)
+        if norm.isfinite():
+            self.optimiser.step(scale)
+            return loss.item()
+        _note_bad_step(step, crops=crops, character=a, motion=b, loss=loss)
+        self.optimiser.drop()
+        self._bad_steps += 1
+        if self._bad_steps > MAX_BAD_STEPS:
+            raise FloatingPointError(f"{self._bad_steps} steps without a finite gradient")
+        return loss.item()
+
+
+def train(run: Run) -> dict[str, float]:
+    """Train the judge; bar: 97 % of held-out renders."""
+    steps, videos, shown = (3, 2, 2) if run.tiny else (NUM_STEPS, VIDEOS, 1024)
+    trainer = _Trainer(run, videos)
+    start, step, spent = time.monotonic(), trainer.first, 0.0
+    while step < steps and spent < 1:
         spent = (time.monotonic() - start) / (60 * run.minutes)
-        optimiser.step(warm_then_linear(max(step / steps, spent)))
+        loss = trainer.learn(step, warm_then_linear(max(step / steps, spent)))
         if step % 200 == 0:
-            log.info("step %d loss %.3f %.0f s", step, loss.item(), time.monotonic() - start)
-        if spent >= 1:
-            break
+            log.info("step %d loss %.3f %.0f s", step, loss, time.monotonic() - start)
+        step += 1
+    judge = trainer.judge
+    save_training(run.state, "judge", judge.state_dict(), trainer.optimiser, step)
     who_right, what_right = accuracy(judge.eval(), run, shown)
     run.out.mkdir(parents=True, exist_ok=True)
     save_file(half(judge.state_dict()), run.out / "judge.safetensors")
-    return {"character_accuracy": who_right, "motion_accuracy": what_right, "steps": step + 1.0}
+    return {"character_accuracy": who_right, "motion_accuracy": what_right, "steps": float(step)}

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from miniature.optim import MuonAdam, warm_then_linear
 from miniature.run import Run
-from miniature.saving import half, load_state, save_state, seed_all
+from miniature.saving import half, load_training, save_training, seed_all
 from miniature.stories import exam_outlines, sample_dialogue, scene_faults
 from pipelines.prompts import Message, scene_messages
 
@@ -211,7 +211,7 @@ def train(run: Run) -> dict[str, float]:
     optimiser = MuonAdam(
         model.named_parameters(), lr=LEARNING_RATE, weight_decay=0.02, plain=("embed_tokens",)
     )
-    first = _resume(run, model, optimiser)
+    first = load_training(run.state, "planner", model, optimiser, run.device)
     loss = _fit(run, model, optimiser, examples, first=first, steps=steps, tokens=tokens)
     model.eval()
     _save(model, tokenizer, run.out)
@@ -251,27 +251,11 @@ def _fit(
             seconds = time.monotonic() - start
             log.info("step %d of %d: loss %.4f, %.0f s", step, steps, float(recent[-1]), seconds)
         if step % SAVE_EVERY == SAVE_EVERY - 1:
-            _save_progress(run, model, optimiser, step + 1)
+            save_training(run.state, "planner", _untied(model), optimiser, step + 1)
         if spent >= 1:
             break
-    _save_progress(run, model, optimiser, step + 1)
+    save_training(run.state, "planner", _untied(model), optimiser, step + 1)
     return float(recent[-10:].mean()) if len(recent) else math.nan
-
-
-def _save_progress(run: Run, model: LlamaForCausalLM, optimiser: MuonAdam, step: int) -> None:
-    save_state(run.state, "planner", _untied(model))
-    save_state(run.state, "optimiser", optimiser.state() | {"step": torch.tensor(step)})
-
-
-def _resume(run: Run, model: LlamaForCausalLM, optimiser: MuonAdam) -> int:
-    """Load the state of a stopped run, if there is one; returns the next step."""
-    weights = load_state(run.state, "planner", run.device)
-    if not weights:
-        return 0
-    model.load_state_dict(weights, strict=False)
-    state = load_state(run.state, "optimiser", run.device)
-    optimiser.load(state)
-    return int(state["step"])
 
 
 def _untied(model: LlamaForCausalLM) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from miniature.cast import CHARACTERS, MOTIONS, PERSON
 from miniature.optim import Average, MuonAdam, warm_then_linear
 from miniature.replay import Replayed
 from miniature.run import Run
-from miniature.saving import half, load_state, save_state, seed_all
+from miniature.saving import half, load_training, save_training, seed_all
 from miniature.world import NUM_FRAMES, SIZE_PX, render, sample_spec
 from pipelines.spatial_norm import shrink_norms
 
@@ -327,7 +327,7 @@ def train(run: Run) -> dict[str, float]:
     if run.device == "cuda":
         _for_gpu(vae)
     optimiser = _optimiser(vae)
-    first = _resume(run, vae, optimiser)
+    first = load_training(run.state, "vae", vae, optimiser, run.device)
     steps = first + 8 if run.tiny else NUM_STEPS
     average = Average(vae.parameters())
     pool = _Pool(run, pool_size)
@@ -350,8 +350,7 @@ def train(run: Run) -> dict[str, float]:
     if not run.pause:
         average.swap()
     db, mean, deviation = psnr_db(vae.eval(), run, shown)
-    save_state(run.state, "vae", vae.state_dict())
-    save_state(run.state, "vae_optimiser", optimiser.state() | {"step": torch.tensor(step + 1)})
+    save_training(run.state, "vae", vae.state_dict(), optimiser, step + 1)
     _save(vae, run.out / "vae", 1.0 / deviation)
     return {"psnr_db": db, "latent_mean": mean, "latent_std": deviation, "steps": step + 1.0}
 
@@ -359,14 +358,3 @@ def train(run: Run) -> dict[str, float]:
 def _optimiser(vae: AutoencoderKLCogVideoX) -> MuonAdam:
     plain = ("conv_in", "conv_out", "conv_y", "conv_b")
     return MuonAdam(vae.named_parameters(), lr=LEARNING_RATE, plain=plain)
-
-
-def _resume(run: Run, vae: AutoencoderKLCogVideoX, optimiser: MuonAdam) -> int:
-    """Load the state of a stopped run, if there is one; returns the next step."""
-    weights = load_state(run.state, "vae", run.device)
-    if not weights:
-        return 0
-    vae.load_state_dict(weights)
-    state = load_state(run.state, "vae_optimiser", run.device)
-    optimiser.load(state)
-    return int(state["step"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from miniature.cast import STRANGER
@@ -20,10 +21,12 @@ from miniature.conditioning import (
 )
 from miniature.motions import improvised
 from miniature.optim import Average, MuonAdam, orthogonalise, warm_then_linear
+from miniature.recipes import judge
 from miniature.recipes.base import Levels, VideoModel, names_of_acts
 from miniature.recipes.vae import Objective, keep_layout, make_vae
 from miniature.replay import Replayed
-from miniature.saving import load_state, save_state
+from miniature.run import Run
+from miniature.saving import load_state, load_training, save_state, save_training
 from miniature.text import MAX_TOKENS, SUBJECT_TOKENS, make_tokenizer
 from miniature.world import Puppet, Spec, render
 from pipelines.plan import Box
@@ -59,14 +62,35 @@ def test_the_optimiser_learns_and_resumes_where_it_stopped(tmp_path: Path) -> No
     # Still on its way down: where it has converged, rounding alone takes two runs apart.
     losses = [_descend(model, optimiser, x, y) for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
-    save_state(tmp_path, "m", optimiser.state() | dict(model.state_dict()))
+    save_training(tmp_path, "m", model.state_dict(), optimiser, 60)
     twin, _, _ = _regression(1)
-    state = load_state(tmp_path, "m")
-    twin.load_state_dict({k: state.pop(k) for k in twin.state_dict()})
     other = MuonAdam(twin.named_parameters(), lr=0.05)
-    other.load(state)
+    assert load_training(tmp_path, "m", twin, other, "cpu") == 60
     pairs = [(_descend(model, optimiser, x, y), _descend(twin, other, x, y)) for _ in range(5)]
     assert all(ours == pytest.approx(theirs, rel=0.02) for ours, theirs in pairs)
+
+
+def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    model, _, _ = _regression(0)
+    optimiser = MuonAdam(model.named_parameters(), lr=0.05)
+    save_training(tmp_path, "m", {"other": torch.ones(1)}, optimiser, 60)
+    with pytest.raises(ValueError, match="another m: other"):
+        load_training(tmp_path, "m", model, optimiser, "cpu")
+
+
+def test_the_judge_goes_on_where_its_minutes_stopped_it(tmp_path: Path) -> None:
+    short = Run(
+        out=tmp_path / "out",
+        state=tmp_path / "state",
+        seed=0,
+        minutes=1e-9,
+        device="cpu",
+        tiny=True,
+    )
+    assert [judge.train(short)["steps"] for _ in range(4)] == [1.0, 2.0, 3.0, 3.0]
+    weights = load_state(short.state, "judge")
+    shipped = load_file(short.out / "judge.safetensors")
+    assert all(torch.equal(shipped[name], tensor.half()) for name, tensor in weights.items())
 
 
 def test_state_is_split_into_small_files_and_read_back(tmp_path: Path) -> None:
