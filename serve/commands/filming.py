@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster.artifacts import LocalStore
-from cluster.director import direct
+from cluster.director import at_work_on, direct_on
 from cluster.estimate import Estimate, estimate
 from cluster.locate import member, open_studio
 from cluster.order import ALL_PRIORS, NO_PRIORS, Order
@@ -72,11 +72,13 @@ def film(
     )
     console = Console(stderr=True)
     cast = ", ".join(member.name for member in order.cast)
-    console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
-    with Display(console, announce(console, [order], profile, work)) as display:
-        (made,) = asyncio.run(
-            direct([order], work=work, resources=profile.resources, watch=display)
-        )
+    with at_work_on([order], work, profile.resources.machine) as ray:
+        told = f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.'
+        console.print(told, markup=False)
+        with Display(console, announce(console, [order], profile, work)) as display:
+            (made,) = asyncio.run(
+                direct_on(ray, [order], work=work, resources=profile.resources, watch=display)
+            )
     folder = LocalStore(work.artifacts).folder(made)
     for name, path in outputs.items():
         deliver(folder / name, path)

@@ -224,7 +224,7 @@ def test_a_busy_work_folder_is_told(call, tmp_path, studio):
     with work.locked():
         words = ("film", "x", "--plan", studio / "plan.json", "--profile", studio / "tiny.yaml")
         code, _, err = call(*words)
-    assert code == 1
+    assert (code, err.count("\n")) == (1, 1), err
     assert "is at work in" in err
 
 

@@ -158,6 +158,15 @@ def test_a_story_that_fails_is_told_and_stops_the_others(studio, tmp_path):
     assert len(told["stories"][0]["scenes"]) == 3
 
 
+def test_a_busy_work_folder_is_told_before_anything_else(studio, call, tmp_path):
+    file = write_set(tmp_path)
+    (tmp_path / "plan.json").write_text((studio / "plan.json").read_text())
+    with WorkDir(tmp_path / "work").locked():
+        code, _, err = call(*words_for(studio, file))
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "is at work in" in err
+
+
 @pytest.mark.slow
 def test_measuring_on_ray_gives_the_same_figures_and_pictures(tmp_path):
     write_film(tmp_path, "a", plan_of())
