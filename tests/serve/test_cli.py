@@ -104,7 +104,11 @@ def test_starting_loads_no_models():
         (("film", "x", "--character", "Bob"), "unknown character 'Bob'"),
         (("film", "x", "--character", "=x"), "character"),
         (("film", "x", "--character", "pirate", "--character", "Pirate"), "share a name"),
-        (("film", "x", "--motion", "teleporting"), "'teleporting'"),
+        (("film", "x", "--motion", "teleporting"), "'teleporting' cannot be wished; say one of"),
+        (
+            ("film", "x", "--motion", "!", "--profile", "cogvideox-2b"),
+            "cannot be wished; say words",
+        ),
         (("film", "x", "--profile", "nothing"), "no profile 'nothing'"),
         (("film", "x", "--output", "/nowhere/film.mp4"), "/nowhere/film.mp4 cannot be written"),
         (("film", "x", "--output", "film.avi"), "not named .mp4"),
