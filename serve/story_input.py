@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cluster.cast import find, read_cast
 from cluster.profiles import Profile, first_fault
 from cluster.references import read_reference
+from cluster.topic_limit import TopicLimit
 from pipelines.plan import Character, Story, StoryPlan, canonical_plan, slug
 from pipelines.plan_lint import lint_scene
 from serve.errors import InputError
@@ -41,6 +42,12 @@ def read_story(
         return Story(topic=topic, characters=chosen, num_scenes=num_scenes, seed=seed)
     except ValidationError as error:
         raise InputError(first_fault(error)) from error
+
+
+def check_topic(topic: str, what: str, profile: Profile) -> None:
+    """Refuse a topic that is too long to be planned."""
+    if fault := TopicLimit.of(profile).fault(topic):
+        raise InputError(f"{what} {fault}")
 
 
 def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tuple[Character, ...]:

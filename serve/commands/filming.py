@@ -23,6 +23,7 @@ from serve.display import Display, minutes, table
 from serve.errors import InputError
 from serve.story_input import (
     check_plan,
+    check_topic,
     check_work_dir,
     check_writable,
     planned_characters,
@@ -117,6 +118,8 @@ def _order(
     story = read_story(topic, characters, num_scenes, seed, profile, planned)
     if given and plan_file:
         check_plan(given, plan_file, story.characters, profile)
+    else:
+        check_topic(story.topic, "the topic", profile)
     wished = read_wishes(wishes, profile)
     return Order(
         topic=story.topic,

@@ -80,7 +80,7 @@ def submit(
     if given is not None:
         check_plan(given, [character_of(member) for member in cast], house, start="/plan")
     wanted = Wanted(
-        topic=_topic(request),
+        topic=_topic(house, request, "#/topic" if video is None else "#/prompt"),
         cast=cast,
         num_scenes=_num_scenes(house, request),
         wishes=_wishes(house, request),
@@ -191,8 +191,10 @@ def _wishes(house: House, request: StoryRequest) -> tuple[str, ...]:
     return wishes
 
 
-def _topic(request: StoryRequest) -> str:
-    if request.topic is not None:
-        return request.topic
-    assert request.plan is not None, "a request has a topic or a plan"
-    return request.plan.topic
+def _topic(house: House, request: StoryRequest, place: str) -> str:
+    if request.plan is not None:
+        return request.plan.topic if request.topic is None else request.topic
+    assert request.topic is not None, "a request has a topic or a plan"
+    if fault := house.backstage.topic_fault(request.topic):
+        raise invalid(place, fault)
+    return request.topic

@@ -117,6 +117,8 @@ def test_starting_loads_no_models():
         (("film", "x", "--plan", "nothing.json"), "nothing.json cannot be read"),
         (("plan", "x", "--output", "/nowhere/plan.json"), "cannot be written"),
         (("plan", "x" * 30_000), "topic"),
+        (("plan", "go! " * 1500), "the topic has 4499 tokens, and the planner takes 2048 in all"),
+        (("film", "go! " * 1500), "the topic has 4499 tokens, and the planner takes 2048 in all"),
         (("parse-plan", "nothing.txt"), "nothing.txt cannot be read"),
         (("index", "search", " "), "say one motion"),
         (("index", "build", "nothing.jsonl"), "nothing.jsonl cannot be read"),
@@ -220,6 +222,15 @@ def test_who_does_not_plan_needs_no_planner(call, tmp_path, studio, monkeypatch,
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(profile))
     (tmp_path / "plan.json").write_text(sample_plan().model_dump_json())
     code, _, err = call(*words, "--profile", "mine.yaml")
+    assert (code, err.splitlines()[-1]) == (1, "dreamrunner: it has begun")
+
+
+def test_a_long_topic_is_no_fault_where_nothing_is_planned(call, studio, monkeypatch):
+    def begin(*_: object) -> None:
+        raise OSError("it has begun")
+
+    monkeypatch.setattr("serve.commands.filming.announce", begin)
+    code, _, err = call("film", "go! " * 1500, "--plan", studio / "plan.json")
     assert (code, err.splitlines()[-1]) == (1, "dreamrunner: it has begun")
 
 
