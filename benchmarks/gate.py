@@ -122,8 +122,8 @@ def measure(
         for one in (story.seeded(seed) for story in stories)
     ]
     console = Console(stderr=True)
-    todo = announce(console, [order for _, order in asked], profile, work)
     with at_work(work, profile.resources.machine) as ray:
+        todo = announce(console, [order for _, order in asked], profile, work)
         with Display(console, todo) as display:
             films = film_stories(
                 asked, ray=ray, work=work, resources=profile.resources, watch=display

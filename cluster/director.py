@@ -38,24 +38,14 @@ def at_work(work: WorkDir, machine: Machine) -> Iterator[LocalRay]:
             ray.stop()
 
 
-async def direct(
-    orders: Sequence[Order], *, work: WorkDir, resources: Resources, watch: Watch
-) -> list[Artifact]:
-    """Make the films side by side, going on wherever an earlier try in this folder ended; what
-    several of them need is made once.
-
-    Cancelling the task stops the work within one unit of it, and so does the failure of a film;
-    what is finished stays.
-
-    Raises:
-        BusyError: another command is at work in the folder.
-        StepError: a step failed; its message says which and why.
-    """
-    films = await _found(LocalStore(work.artifacts), orders)
-    if films is not None:
-        return films
-    with at_work(work, resources.machine) as ray:
-        return await direct_on(ray, orders, work=work, resources=resources, watch=watch)
+@contextmanager
+def at_work_on(orders: Sequence[Order], work: WorkDir, machine: Machine) -> Iterator[LocalRay]:
+    """The same for films alone: if all are there, the folder is left to who is at work in it."""
+    if asyncio.run(_found(LocalStore(work.artifacts), orders)) is not None:
+        yield LocalRay(work, machine)
+        return
+    with at_work(work, machine) as ray:
+        yield ray
 
 
 async def direct_on(
@@ -68,11 +58,18 @@ async def direct_on(
     titles: Mapping[str, str] | None = None,
     at_once: int | None = None,
 ) -> list[Artifact]:
-    """The same by who is `at_work` already and has more to do than this.
+    """Make the films side by side, by who is `at_work`, going on wherever an earlier try in this
+    folder ended; what several of them need is made once.
+
+    Cancelling the task stops the work within one unit of it, and so does the failure of a film;
+    what is finished stays.
 
     Args:
         titles: what the watcher is to call films, by name of the order.
         at_once: so many films at a time, in their order; None: all.
+
+    Raises:
+        StepError: a step failed; its message says which and why.
     """
     store = LocalStore(work.artifacts)
     films = await _found(store, orders)

@@ -73,6 +73,11 @@ def find_model(role: str, profile: Profile, work: WorkDir) -> Place:
     )
 
 
+def model_folder(name: str) -> Path | None:
+    """Where a model is on this machine, if it is."""
+    return folder if (folder := Path(name)).is_dir() else _hub_snapshot(name)
+
+
 def find_judge(source: JudgeSource, work: WorkDir) -> Place:
     """A judge's folder and content. Raises `MissingError`."""
     if not (folder := Path(source.model)).is_dir():

@@ -62,10 +62,29 @@ def _check_size(what: str, size: tuple[int, int]) -> None:
 
 
 def _flat(image: Any) -> Any:
-    """RGB, turned as it says it is shown; what is transparent becomes white."""
+    """RGB of 8 bits, turned as it says it is shown; what is transparent becomes white."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, int | tuple) and image.tile:  # without, it is damaged
+        image.info["transparency"] = _as_read(clear, image.tile[0].args)
     image = ImageOps.exif_transpose(image)
-    if image.mode in {"RGBA", "LA", "P"}:
+    if image.mode.startswith("I"):
+        image = _of_deep_grey(np.asarray(image), clear)
+    if image.mode in {"RGBA", "LA", "P"} or "transparency" in image.info:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, coloured).convert("RGB")
     return image.convert("RGB")
+
+
+def _as_read(clear: Any, kind: str) -> Any:
+    """A PNG's transparent colour among colours as Pillow reads them from this kind; it leaves it in
+    the file's depth."""
+    if kind == "RGB;16B":
+        return tuple(value >> 8 for value in clear)
+    return clear * {"L;2": 85, "L;4": 17}.get(kind, 1)
+
+
+def _of_deep_grey(values: NDArray[Any], clear: int | None) -> Image.Image:
+    """Grey of 16 bits as 8 of grey and 8 of alpha; Pillow itself cuts off what is above 255."""
+    alpha = np.where(values == clear, 0, 255)
+    return Image.fromarray(np.stack([values >> 8, alpha], axis=-1).astype(np.uint8))

@@ -1,11 +1,14 @@
 """A film on one page: key frames of every scene with the planned boxes drawn in.
 
-So that a person sees at a glance whether the film keeps to its plan. Only Pillow's own font:
-letters that it has not are drawn as empty boxes.
+So that a person sees at a glance whether the film keeps to its plan. Pillow's own font has basic
+Latin alone; a text with other letters is in DejaVu Sans, which has all of Latin, Greek, Cyrillic
+and more. What that has not either (Chinese, Japanese, Korean, Devanagari) is drawn as empty boxes,
+and what is written from right to left is drawn from left to right.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -19,6 +22,8 @@ FRAME_WIDTH_PX = 300
 MARGIN_PX, GAP_PX = 56, 14
 TITLE_PX, HEADING_PX, TEXT_PX, LABEL_PX, LINE_PX = 40, 26, 20, 16, 23
 LEGEND_ROW_PX = 32
+
+_NO_LETTER = "\uffff"
 
 Fonts = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
@@ -56,8 +61,31 @@ def key_frame_indices(num_frames: int, num_key_frames: int) -> list[int]:
     return [int((k + 0.5) * num_frames / num_key_frames) for k in range(num_key_frames)]
 
 
-def _font(size_px: int) -> Fonts:
-    return ImageFont.load_default(size_px)
+def _font(text: str, size_px: int) -> Fonts:
+    """One that has the letters of a text, as far as there is one here."""
+    plain = all(map(_is_basic, text))
+    return ImageFont.load_default(size_px) if plain else _wide_font(size_px)
+
+
+@lru_cache(maxsize=4096)
+def _is_basic(letter: str) -> bool:
+    """Whether Pillow's own font has it."""
+    font = ImageFont.load_default(TEXT_PX)
+    return bytes(font.getmask(letter)) != bytes(font.getmask(_NO_LETTER))
+
+
+def _wide_font(size_px: int) -> Fonts:
+    """DejaVu Sans as it comes with matplotlib, which comes with ultralytics; Pillow's own without.
+
+    Pillow's basic layout is everywhere the same, and no text is too odd for it.
+    """
+    try:
+        import matplotlib  # late: it takes half a second, and few sheets need it
+
+        file = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+        return ImageFont.truetype(file, size_px, layout_engine=ImageFont.Layout.BASIC)
+    except (ImportError, OSError):
+        return ImageFont.load_default(size_px)
 
 
 def _width_of(text: str, font: Fonts) -> float:
@@ -91,13 +119,14 @@ class _Pen:
     top: float
 
     def write(self, lines: Sequence[str], size_px: int, colour: str) -> None:
+        font = _font("".join(lines), size_px)
         for line in lines:
-            self.draw.text((MARGIN_PX, self.top), line, font=_font(size_px), fill=colour)
+            self.draw.text((MARGIN_PX, self.top), line, font=font, fill=colour)
             self.top += round(size_px * 1.4)
 
 
 def _header(plan: StoryPlan, colours: dict[str, str], width: int) -> Image.Image:
-    title = wrapped(plan.topic, _font(TITLE_PX), width - 2 * MARGIN_PX)[:4]
+    title = wrapped(plan.topic, _font(plan.topic, TITLE_PX), width - 2 * MARGIN_PX)[:4]
     names = {r.entity_id: r.entity for s in plan.scenes for r in s.layout.regions}
     places = legend(list(names.values()), width)
     rows_px = HEADING_PX * 2 + places[-1][0] * LEGEND_ROW_PX if places else 0
@@ -108,16 +137,16 @@ def _header(plan: StoryPlan, colours: dict[str, str], width: int) -> Image.Image
     for entity, (row, left, said) in zip(names, places, strict=True):
         top = pen.top + row * LEGEND_ROW_PX
         pen.draw.ellipse((left, top + 13, left + 14, top + 27), fill=colours[entity])
-        pen.draw.text((left + 24, top + 8), said, font=_font(TEXT_PX), fill=INK)
+        pen.draw.text((left + 24, top + 8), said, font=_font(said, TEXT_PX), fill=INK)
     return part
 
 
 def legend(names: Sequence[str], width_px: float) -> list[tuple[int, float, str]]:
     """Where each name stands: its row, from 0, and its left edge; and what fits of it there."""
-    font = _font(TEXT_PX)
     places: list[tuple[int, float, str]] = []
     row, left = 0, float(MARGIN_PX)
     for name in names:
+        font = _font(name, TEXT_PX)
         said = shortened(name, font, width_px - 2 * MARGIN_PX - 24)
         needed = 24 + _width_of(said, font)
         if left > MARGIN_PX and left + needed > width_px - MARGIN_PX:
@@ -131,7 +160,8 @@ def _scene_strip(
     number: int, scene: Scene, frames: Frames, colours: dict[str, str], width: int
 ) -> Image.Image:
     """A rule, the place, the narration, and the key frames in a row."""
-    narration = wrapped(scene.narration, _font(TEXT_PX), width - 2 * MARGIN_PX)
+    font = _font(scene.narration, TEXT_PX)
+    narration = wrapped(scene.narration, font, width - 2 * MARGIN_PX)
     size = FRAME_WIDTH_PX, round(FRAME_WIDTH_PX * frames.shape[1] / frames.shape[2])
     key_frames = scene.layout.key_frames
     num_lines = max(len(key_frame.regions) for key_frame in key_frames)
@@ -176,13 +206,14 @@ def _write_key_frame(
 ) -> None:
     """Below a picture: who does what, in the colours of the boxes, and when."""
     left, top = place
-    font = _font(LABEL_PX)
+    font = _font(second, LABEL_PX)
     right = left + FRAME_WIDTH_PX - _width_of(second, font)
     draw.text((right, top), second, font=font, fill=FAINT)
     for i, region in enumerate(key_frame.regions):
         y = top + i * LINE_PX
         draw.rounded_rectangle((left, y + 4, left + 12, y + 16), 3, fill=colours[region.entity_id])
         words = region.entity if region.motion_id is None else f"{region.entity} · {region.motion}"
+        font = _font(words, LABEL_PX)
         room = (right if i == 0 else left + FRAME_WIDTH_PX) - left - 30
         draw.text((left + 20, y), shortened(words, font, room), font=font, fill=INK)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from cluster.artifacts import Artifact, Store
 from cluster.cast import read_cast
 from cluster.profiles import Profile
+from cluster.topic_limit import NO_LIMIT, TopicLimit
 from cluster.workdir import WorkDir
 from pipelines.whole_file import whole
 
@@ -27,6 +28,7 @@ class Backstage:
     """Shipped characters: name to class phrase."""
     motions: tuple[str, ...]
     """What may be wished for; empty: anything."""
+    topic_limit: TopicLimit = NO_LIMIT
     max_scenes: int = MAX_SCENES
 
     @classmethod
@@ -38,11 +40,16 @@ class Backstage:
             images=work.root / "images",
             cast={character.name: character.phrase for character in cast.values()},
             motions=profile.planner_words("motions"),
+            topic_limit=TopicLimit.of(profile),
         )
 
     def file_of(self, film: str, name: str) -> Path:
         """A file of a finished film. Raises `FileNotFoundError`."""
         return self.store.folder(Artifact.parse(film)) / name
+
+    def topic_fault(self, topic: str) -> str | None:
+        """Why a topic cannot be planned."""
+        return self.topic_limit.fault(topic)
 
     def keep_image(self, content: bytes) -> str:
         """Store an image that was checked under its SHA-256, and say which that is."""

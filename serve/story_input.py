@@ -12,11 +12,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cluster.cast import find, read_cast
-from cluster.profiles import Defaults, Profile, first_fault
+from cluster.profiles import Profile, first_fault
 from cluster.references import read_reference
+from cluster.topic_limit import TopicLimit
 from pipelines.plan import Character, Story, StoryPlan, canonical_plan, slug
 from pipelines.plan_lint import lint_scene
 from serve.errors import InputError
+from serve.unsaid import plain, unasked, wish_fault
 
 MAX_PLAN_BYTES = 4 << 20
 
@@ -42,12 +44,21 @@ def read_story(
         raise InputError(first_fault(error)) from error
 
 
+def check_topic(topic: str, what: str, profile: Profile) -> None:
+    """Refuse a topic that is too long to be planned."""
+    if fault := TopicLimit.of(profile).fault(topic):
+        raise InputError(f"{what} {fault}")
+
+
 def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tuple[Character, ...]:
     """The wanted characters; if none is wanted, those the topic names and the profile's own."""
     cast = read_cast(Path(profile.cast)) if profile.cast else {}
     if wanted:
         return tuple(_character(text, cast) for text in wanted)
-    return _unasked(topic, cast, profile.defaults)
+    defaults = profile.defaults
+    usual = [slug(name) for name in defaults.characters]
+    chosen = unasked(topic, cast, usual, defaults.num_characters)
+    return tuple(find(cast, identity) for identity in chosen)
 
 
 def planned_characters(plan: StoryPlan, path: Path, profile: Profile) -> tuple[Character, ...]:
@@ -65,14 +76,6 @@ def planned_characters(plan: StoryPlan, path: Path, profile: Profile) -> tuple[C
     return tuple(found)
 
 
-def _unasked(topic: str, cast: dict[str, Character], defaults: Defaults) -> tuple[Character, ...]:
-    words = slug(topic).split("-") if any(map(str.isalnum, topic)) else []
-    named = [identity for identity in cast if identity in words]
-    usual = [slug(name) for name in defaults.characters]
-    ids = list(dict.fromkeys([*named, *usual]))[: max(defaults.num_characters, len(named))]
-    return tuple(find(cast, identity) for identity in ids)
-
-
 def _character(text: str, cast: dict[str, Character]) -> Character:
     """``NAME`` of the cast, or ``NAME=phrase:image,image`` for a new one."""
     name, new, rest = text.partition("=")
@@ -88,12 +91,12 @@ def _character(text: str, cast: dict[str, Character]) -> Character:
 
 def read_wishes(wanted: Sequence[str] | None, profile: Profile) -> tuple[str, ...]:
     """The motions that must occur: those asked for, or the profile's own."""
-    wishes = tuple(" ".join(motion.split()) for motion in (wanted or ()))
-    known = profile.planner["motions"]
-    for motion in wishes:
-        if not motion or (isinstance(known, list) and known and motion not in known):
-            raise InputError(f"motion {motion!r} is none that this planner knows: {known}")
-    return profile.defaults.wishes if wanted is None else wishes
+    if wanted is None:
+        return profile.defaults.wishes
+    for wish in plain(wanted):
+        if fault := wish_fault(wish, profile.planner_words("motions")):
+            raise InputError(f"motion {fault}")
+    return plain(wanted)
 
 
 def check_images(character: Character) -> None:

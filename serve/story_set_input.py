@@ -19,7 +19,7 @@ from cluster.workdir import WorkDir
 from pipelines.plan import Character, Story, StoryPlan
 from pipelines.story_set import SetStory, StorySet
 from serve.errors import InputError
-from serve.story_input import check_images, check_plan, read_plan
+from serve.story_input import check_images, check_plan, check_topic, read_plan
 
 SUFFIXES = {".yaml", ".yml"}
 MAX_SET_BYTES = 8 << 20
@@ -120,6 +120,8 @@ def _asked(
         raise InputError(f"story {given.name}: {first_fault(error)}") from error
     except ValueError as error:
         raise InputError(str(error)) from error
+    if plan is None:
+        check_topic(story.topic, f"story {given.name}: the topic", profile)
     return AskedStory(given.name, story, plan, given.name)
 
 

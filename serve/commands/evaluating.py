@@ -105,10 +105,9 @@ def _film_and_measure(
     """Stories, on one Ray."""
     orders = [order for _, order in asked]
     num_scenes = sum(order.num_scenes for order in orders)
-    console.print(f"Filming {len(orders)} stories: {num_scenes} scenes.", highlight=False)
-    todo = announce(console, orders, profile, work)
     with at_work(work, profile.resources.machine) as ray:
-        with Display(console, todo) as display:
+        console.print(f"Filming {len(orders)} stories: {num_scenes} scenes.", highlight=False)
+        with Display(console, announce(console, orders, profile, work)) as display:
             films = film_stories(
                 asked, ray=ray, work=work, resources=profile.resources, watch=display
             )

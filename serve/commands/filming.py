@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster.artifacts import LocalStore
-from cluster.director import direct
+from cluster.director import at_work_on, direct_on
 from cluster.estimate import Estimate, estimate
 from cluster.locate import member, open_studio
 from cluster.order import ALL_PRIORS, NO_PRIORS, Order
@@ -23,6 +23,7 @@ from serve.display import Display, minutes, table
 from serve.errors import InputError
 from serve.story_input import (
     check_plan,
+    check_topic,
     check_work_dir,
     check_writable,
     planned_characters,
@@ -72,11 +73,13 @@ def film(
     )
     console = Console(stderr=True)
     cast = ", ".join(member.name for member in order.cast)
-    console.print(f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.', markup=False)
-    with Display(console, announce(console, [order], profile, work)) as display:
-        (made,) = asyncio.run(
-            direct([order], work=work, resources=profile.resources, watch=display)
-        )
+    with at_work_on([order], work, profile.resources.machine) as ray:
+        told = f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.'
+        console.print(told, markup=False)
+        with Display(console, announce(console, [order], profile, work)) as display:
+            (made,) = asyncio.run(
+                direct_on(ray, [order], work=work, resources=profile.resources, watch=display)
+            )
     folder = LocalStore(work.artifacts).folder(made)
     for name, path in outputs.items():
         deliver(folder / name, path)
@@ -115,6 +118,8 @@ def _order(
     story = read_story(topic, characters, num_scenes, seed, profile, planned)
     if given and plan_file:
         check_plan(given, plan_file, story.characters, profile)
+    else:
+        check_topic(story.topic, "the topic", profile)
     wished = read_wishes(wishes, profile)
     return Order(
         topic=story.topic,

@@ -18,7 +18,13 @@ from pipelines.plan_text import MAX_CHARACTERS, parse_plan
 from serve.delivery import deliver
 from serve.display import Display, table
 from serve.errors import InputError
-from serve.story_input import check_work_dir, check_writable, read_story, read_wishes
+from serve.story_input import (
+    check_topic,
+    check_work_dir,
+    check_writable,
+    read_story,
+    read_wishes,
+)
 
 
 def plan(
@@ -39,6 +45,7 @@ def plan(
     check_work_dir(work_dir)
     wanted = num_scenes or profile.defaults.num_scenes
     story = read_story(topic, characters, wanted, 0, profile)
+    check_topic(story.topic, "the topic", profile)
     work = WorkDir(work_dir)
     cast = [member(character) for character in story.characters]
     studio = open_studio(profile, work)

@@ -105,8 +105,10 @@ def _film(
                 # The benchmark takes every file of a category's folder for a video.
                 deliver(store.folder(how) / FILM, path, aside_in=out)
 
-    todo = announce(console, list(once.values()), profile, work)
-    with at_work(work, profile.resources.machine) as ray, Display(console, todo) as display:
+    with (
+        at_work(work, profile.resources.machine) as ray,
+        Display(console, announce(console, list(once.values()), profile, work)) as display,
+    ):
         asyncio.run(
             direct_each(
                 ray,

@@ -33,6 +33,9 @@ class Backstage(Protocol):
     def file_of(self, film: str, name: FilmFile) -> Path:
         """A file of a finished film. Raises `FileNotFoundError`."""
 
+    def topic_fault(self, topic: str) -> str | None:
+        """Why a topic cannot be planned; None where nothing is known against it."""
+
     def keep_image(self, content: bytes) -> str:
         """Keep checked bytes under their SHA-256, and say it."""
 

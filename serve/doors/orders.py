@@ -17,6 +17,7 @@ from serve.doors.bodies import NewCharacter, StoryRequest
 from serve.doors.house import House, checked_character_id
 from serve.doors.plan_check import check_names, check_plan
 from serve.doors.problems import invalid
+from serve.unsaid import plain, unasked, wish_fault
 
 IdempotencyKey = Annotated[
     str | None,
@@ -79,7 +80,7 @@ def submit(
     if given is not None:
         check_plan(given, [character_of(member) for member in cast], house, start="/plan")
     wanted = Wanted(
-        topic=_topic(request),
+        topic=_topic(house, request, "#/topic" if video is None else "#/prompt"),
         cast=cast,
         num_scenes=_num_scenes(house, request),
         wishes=_wishes(house, request),
@@ -121,7 +122,7 @@ def cast_of(house: House, key: Key, request: StoryRequest) -> tuple[CastMember, 
         for name, phrase in house.backstage.cast.items()
     }
     if request.characters is None:
-        cast = _unasked(house, request, shipped)
+        cast = _unnamed(house, request, shipped)
     else:
         cast = [
             _member(house, key, wanted, shipped, f"#/characters/{place}")
@@ -152,19 +153,16 @@ def _member(
     return found
 
 
-def _unasked(
+def _unnamed(
     house: House, request: StoryRequest, shipped: dict[str, CastMember]
 ) -> Sequence[CastMember]:
     """The plan's characters; or those the topic names, and the usual ones."""
     if request.plan is not None:
         return _planned_cast(request.plan, shipped)
-    topic = request.topic or ""
-    words = slug(topic).split("-") if any(map(str.isalnum, topic)) else []
-    named = [identity for identity in shipped if identity in words]
     defaults = house.options.defaults
     usual = [slug(name) for name in defaults.characters if slug(name) in shipped]
-    num = max(defaults.num_characters, len(named))
-    return [shipped[identity] for identity in list(dict.fromkeys([*named, *usual]))[:num]]
+    chosen = unasked(request.topic or "", shipped, usual, defaults.num_characters)
+    return [shipped[identity] for identity in chosen]
 
 
 def _planned_cast(plan: StoryPlan, shipped: dict[str, CastMember]) -> list[CastMember]:
@@ -186,17 +184,17 @@ def _num_scenes(house: House, request: StoryRequest) -> int:
 def _wishes(house: House, request: StoryRequest) -> tuple[str, ...]:
     if request.wishes is None:
         return () if request.plan is not None else house.options.defaults.wishes
-    wishes = tuple(" ".join(wish.split()) for wish in request.wishes)
-    known = house.backstage.motions
+    wishes = plain(request.wishes)
     for place, wish in enumerate(wishes):
-        if not any(map(str.isalnum, wish)) or (known and wish not in known):
-            said = f"one of {', '.join(known)}" if known else "words"
-            raise invalid(f"#/wishes/{place}", f"{wish!r} cannot be wished; say {said}")
+        if fault := wish_fault(wish, house.backstage.motions):
+            raise invalid(f"#/wishes/{place}", fault)
     return wishes
 
 
-def _topic(request: StoryRequest) -> str:
-    if request.topic is not None:
-        return request.topic
-    assert request.plan is not None, "a request has a topic or a plan"
-    return request.plan.topic
+def _topic(house: House, request: StoryRequest, place: str) -> str:
+    if request.plan is not None:
+        return request.plan.topic if request.topic is None else request.topic
+    assert request.topic is not None, "a request has a topic or a plan"
+    if fault := house.backstage.topic_fault(request.topic):
+        raise invalid(place, fault)
+    return request.topic

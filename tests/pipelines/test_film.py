@@ -1,6 +1,7 @@
 """Scenes joined without a frame touched, and the page that shows them."""
 
 import hashlib
+import sys
 
 import av
 import numpy as np
@@ -110,6 +111,32 @@ def test_the_contact_sheet_shows_every_scene(scenes, tmp_path):
         seen = {colour for _, colour in two.convert("RGB").getcolors(maxcolors=1 << 24)}
     for colour in entity_colours(story()).values():
         assert tuple(bytes.fromhex(colour[1:])) in seen
+
+
+def sheet_of(scene, folder, *, name="cat", narration="They go. ", topic="A day"):
+    plan = story(1).model_dump()
+    plan["topic"], plan["scenes"][0]["narration"] = topic, narration
+    for frame in plan["scenes"][0]["layout"]["key_frames"]:
+        frame["regions"][1]["entity"] = name
+    contact_sheet(StoryPlan.model_validate(plan), [scene], folder / "sheet.png")
+    return (folder / "sheet.png").read_bytes()
+
+
+@pytest.mark.parametrize("letters", ["éàñçő", "ŠžŁŵğ", "Ωμέγα", "Жанна", "ễạữợấ"])
+@pytest.mark.parametrize("where", ["topic", "narration", "name"])
+def test_letters_beyond_basic_latin_can_be_told_apart(scenes, tmp_path, letters, where):
+    """Boxes in their place look the same in any order."""
+    sheets = {sheet_of(scenes[0], tmp_path, **{where: text}) for text in (letters, letters[::-1])}
+    assert len(sheets) == 2
+
+
+def test_where_the_wider_font_is_missing_sheets_are_drawn_and_basic_latin_is_the_same(
+    scenes, tmp_path, monkeypatch
+):
+    before = sheet_of(scenes[0], tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert sheet_of(scenes[0], tmp_path) == before
+    assert sheet_of(scenes[0], tmp_path, topic="Zoé" * 30) != before
 
 
 def test_a_legend_of_many_wraps():

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster.artifacts import LocalStore
+from cluster.profiles import load_profile
+from cluster.workdir import WorkDir
 from serve.backstage import Backstage
 from tests.serve.doors.house import png
 
@@ -15,6 +17,14 @@ from tests.serve.doors.house import png
 def backstage(tmp_path: Path) -> Backstage:
     store = LocalStore(tmp_path / "artifacts")
     return Backstage(store=store, images=tmp_path / "images", cast={}, motions=())
+
+
+def test_a_topic_is_measured_by_the_profiles_planner(tmp_path):
+    work = WorkDir(tmp_path)
+    backstage = Backstage.of(load_profile("miniature"), work, LocalStore(work.artifacts))
+    assert backstage.topic_fault("go! ") is None
+    told = "has 4500 tokens, and the planner takes 2048 in all"
+    assert backstage.topic_fault("go! " * 1500) == told
 
 
 def test_an_image_is_on_the_disk_before_it_has_its_name(backstage, monkeypatch):

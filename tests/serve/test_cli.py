@@ -104,7 +104,11 @@ def test_starting_loads_no_models():
         (("film", "x", "--character", "Bob"), "unknown character 'Bob'"),
         (("film", "x", "--character", "=x"), "character"),
         (("film", "x", "--character", "pirate", "--character", "Pirate"), "share a name"),
-        (("film", "x", "--motion", "teleporting"), "'teleporting'"),
+        (("film", "x", "--motion", "teleporting"), "'teleporting' cannot be wished; say one of"),
+        (
+            ("film", "x", "--motion", "!", "--profile", "cogvideox-2b"),
+            "cannot be wished; say words",
+        ),
         (("film", "x", "--profile", "nothing"), "no profile 'nothing'"),
         (("film", "x", "--output", "/nowhere/film.mp4"), "/nowhere/film.mp4 cannot be written"),
         (("film", "x", "--output", "film.avi"), "not named .mp4"),
@@ -113,6 +117,8 @@ def test_starting_loads_no_models():
         (("film", "x", "--plan", "nothing.json"), "nothing.json cannot be read"),
         (("plan", "x", "--output", "/nowhere/plan.json"), "cannot be written"),
         (("plan", "x" * 30_000), "topic"),
+        (("plan", "go! " * 1500), "the topic has 4499 tokens, and the planner takes 2048 in all"),
+        (("film", "go! " * 1500), "the topic has 4499 tokens, and the planner takes 2048 in all"),
         (("parse-plan", "nothing.txt"), "nothing.txt cannot be read"),
         (("index", "search", " "), "say one motion"),
         (("index", "build", "nothing.jsonl"), "nothing.jsonl cannot be read"),
@@ -219,12 +225,21 @@ def test_who_does_not_plan_needs_no_planner(call, tmp_path, studio, monkeypatch,
     assert (code, err.splitlines()[-1]) == (1, "dreamrunner: it has begun")
 
 
+def test_a_long_topic_is_no_fault_where_nothing_is_planned(call, studio, monkeypatch):
+    def begin(*_: object) -> None:
+        raise OSError("it has begun")
+
+    monkeypatch.setattr("serve.commands.filming.announce", begin)
+    code, _, err = call("film", "go! " * 1500, "--plan", studio / "plan.json")
+    assert (code, err.splitlines()[-1]) == (1, "dreamrunner: it has begun")
+
+
 def test_a_busy_work_folder_is_told(call, tmp_path, studio):
     work = WorkDir(tmp_path / ".dreamrunner")
     with work.locked():
         words = ("film", "x", "--plan", studio / "plan.json", "--profile", studio / "tiny.yaml")
         code, _, err = call(*words)
-    assert code == 1
+    assert (code, err.count("\n")) == (1, 1), err
     assert "is at work in" in err
 
 

@@ -158,6 +158,23 @@ def test_a_story_that_fails_is_told_and_stops_the_others(studio, tmp_path):
     assert len(told["stories"][0]["scenes"]) == 3
 
 
+def test_a_topic_that_is_too_long_to_be_planned_is_told(evaluate, tmp_path):
+    story = {"name": "long", "topic": "go! " * 1500, "characters": ["pirate"], "seed": 0}
+    story["num_scenes"] = 1
+    (tmp_path / "stories.yaml").write_text(yaml.safe_dump({"stories": [story]}))
+    told = "story long: the topic has 4499 tokens, and the planner takes 2048 in all"
+    assert_bad_input(evaluate("stories.yaml"), told)
+
+
+def test_a_busy_work_folder_is_told_before_anything_else(studio, call, tmp_path):
+    file = write_set(tmp_path)
+    (tmp_path / "plan.json").write_text((studio / "plan.json").read_text())
+    with WorkDir(tmp_path / "work").locked():
+        code, _, err = call(*words_for(studio, file))
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "is at work in" in err
+
+
 @pytest.mark.slow
 def test_measuring_on_ray_gives_the_same_figures_and_pictures(tmp_path):
     write_film(tmp_path, "a", plan_of())

@@ -89,6 +89,14 @@ def test_videos_are_made_once_and_a_prompt_that_fails_stops_no_other(
     assert leftovers(WorkDir(tmp_path / "work")) == []
 
 
+def test_a_busy_work_folder_is_told_before_anything_else(evaluate, tmp_path):
+    prompts = write_prompts(tmp_path / "prompts", numeracy=[BOTH])
+    with WorkDir(tmp_path / "work").locked():
+        code, _, err = evaluate("--t2v-compbench", prompts, "out", "--work-dir", tmp_path / "work")
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "is at work in" in err
+
+
 def test_bad_prompts_are_told(evaluate, tmp_path):
     def ask(*words):
         return evaluate("--t2v-compbench", *words)

@@ -68,6 +68,7 @@ def test_a_plan_may_be_given(alice, ledger):
         ({"topic": "  "}, "#/topic", "empty"),
         ({"topic": "\u200b\u2060 \ufeff"}, "#/topic", "empty"),
         ({"topic": "x" * 20_001}, "#/topic", "20000"),
+        ({"topic": "x" * 1001}, "#/topic", "is beyond the planner"),
         ({"topic": "nul \0"}, "#", "control character"),
         ({"topic": "half \ud800"}, "#", "half a character"),
         ({"topic": "x", "callback_url": "http://10.0.0.1/"}, "#/callback_url", "not permitted"),
@@ -110,6 +111,11 @@ def test_bad_input_stops_at_the_door(alice, ledger, body, pointer, words):
     assert problem["errors"][0]["pointer"] == pointer
     assert words in problem["errors"][0]["detail"]
     assert ledger.counts() == {}
+
+
+def test_the_topic_of_a_plan_may_be_beyond_the_planner(alice):
+    alice.order(topic="x" * 1001, plan=PLAN)
+    alice.order(topic=None, plan={**PLAN, "topic": "x" * 1001})
 
 
 def test_a_plan_with_faults_is_told_them(alice):

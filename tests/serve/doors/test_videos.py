@@ -114,6 +114,7 @@ def test_deleting_what_is_under_way_cancels_it(client, ledger):
     ("fields", "param"),
     [
         ({"prompt": " "}, "prompt"),
+        ({"prompt": "x" * 1001}, "prompt"),
         ({"prompt": "a", "model": "sora-2"}, "model"),
         ({"prompt": "a", "size": "1280x720"}, "size"),
         ({"prompt": "a", "seconds": "0"}, "seconds"),
