@@ -123,6 +123,7 @@ def test_starting_loads_no_models():
         (("plan", "x" * 30_000), "topic"),
         (("parse-plan", "nothing.txt"), "nothing.txt cannot be read"),
         (("index", "search", " "), "say one motion"),
+        (("index", "search", "x", "--index", "a", "--manifest", "b.jsonl"), "say one"),
         (("index", "build", "nothing.jsonl"), "nothing.jsonl cannot be read"),
         (("index", "build", "clip.mp4"), "clip.mp4 is none of .jsonl"),
         (("index", "build", "--index", "library"), "name a manifest"),
