@@ -11,7 +11,9 @@ is.
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,12 +90,15 @@ class LocalRay:
             try:
                 self._init(ray)
                 break
+            except SystemExit as error:  # Ray's way with a SIGTERM that comes meanwhile
+                raise KeyboardInterrupt from error
             except Exception as error:
                 ray.shutdown()
                 end_leftovers(self._work)
                 if attempt + 1 == _START_TRIES:
                     told = f"Ray does not start on this machine: {first_line(error)}"
                     raise RayStartError(told) from error
+        _heed_sigterm()
         return module
 
     def _init(self, ray: Any) -> None:
@@ -118,6 +123,12 @@ class LocalRay:
             self._ray.shutdown()
             self._ray = None
             end_leftovers(self._work)
+
+
+def _heed_sigterm() -> None:
+    """Take a SIGTERM for a Ctrl-C: Ray's own handler ends the process with the signal's number."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def leftovers(work: WorkDir) -> list[psutil.Process]:

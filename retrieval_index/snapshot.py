@@ -7,6 +7,7 @@ rows by address several times faster than by an indexed column.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lancedb
@@ -23,9 +24,12 @@ _ADDRESS = "_rowid"
 
 def connect(uri: str) -> lancedb.DBConnection:
     """The database of a library, finished or not. Raises `ValueError` where there is none."""
+    missing = ValueError(f"there is no library at {uri}: run `dreamrunner index build`")
+    if "://" not in uri and not Path(uri).is_dir():
+        raise missing  # LanceDB would make the folder
     db = lancedb.connect(uri)
     if not {"videos", "segments"} <= set(db.list_tables(limit=100).tables):
-        raise ValueError(f"there is no library at {uri}: run `dreamrunner index build`")
+        raise missing
     return db
 
 

@@ -30,6 +30,15 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells the defaults that say something: a switch that is off, and nothing, do not."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands. Each sets ``run``, the function that does it, as ``module:name``."""
     parser = Parser(prog=PROGRAM, description="Stories become films.")
@@ -57,7 +66,7 @@ def _command(
         help=what,
         description=what[0].upper() + what[1:] + ".",
         epilog=f"example: {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     added.set_defaults(run=run, stopped=stopped)
     added.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
@@ -474,7 +483,7 @@ def _add_key(commands: Any) -> None:
         dest="ledger_url",
         default=None,
         metavar="URL",
-        help="PostgreSQL's, as in serve (default: the work folder's own)",
+        help="PostgreSQL's, as in serve-config (default: the work folder's own)",
     )
     _work_dir_option(key, "of the server")
 

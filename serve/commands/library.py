@@ -15,6 +15,7 @@ from cluster.profiles import Profile, load_profile
 from cluster.reader import CLIPS
 from cluster.studio import Corpus, Studio
 from cluster.workdir import WorkDir
+from pipelines.plan import unique
 from retrieval_index.records import IndexReport, SearchResult
 from serve.commands import standing_library
 from serve.commands.standing_library import tell_report
@@ -73,6 +74,8 @@ def search(
     if not motion.strip() or len(motion) > MAX_MOTION_CHARS:
         raise InputError(f"motion {motion!r:.60}: say one motion, such as bowing")
     motion = " ".join(motion.split())
+    if index is not None and manifest is not None:
+        raise InputError("--index names a library that stands, --manifest one to build: say one")
     if index is not None:
         found = standing_library.search(
             motion=motion, profile_name=profile_name, work_dir=work_dir, index=index
@@ -111,6 +114,8 @@ def _describe(found: SearchResult, explain: bool) -> None:
     ]
     columns = ("video", "seconds", "CLIP", "ViCLIP", "mean", "licence")
     console.print(table(f"Clips of {found.motion}", columns, clips))
+    for reason in unique(d.reason for d in found.decisions if d.kept and d.stage == "fallback"):
+        console.print(f"Of these, not all score above the limit: {reason}.")
     if not explain:
         return
     fates = [

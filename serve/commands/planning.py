@@ -26,6 +26,8 @@ from serve.story_input import (
     read_wishes,
 )
 
+STDIN = 0
+
 
 def plan(
     *,
@@ -84,9 +86,9 @@ def parse(*, file: Path, as_json: bool) -> int:
 
 def _text_of(file: Path) -> str:
     try:
-        if str(file) == "-":
-            return sys.stdin.read(MAX_CHARACTERS + 1)
-        with file.open(encoding="utf-8") as stream:
+        # Python's own standard input would be read as the locale says, and not at all if closed.
+        named = str(file) != "-"
+        with open(file if named else STDIN, encoding="utf-8", closefd=named) as stream:
             return stream.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise InputError(f"plan {file} cannot be read: {error.strerror}") from error

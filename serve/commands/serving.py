@@ -214,6 +214,10 @@ def keys(
     max_gpu_s_a_day: float | None,
 ) -> int:
     """Add, list or revoke keys."""
+    if action == "list" and name is not None:
+        raise InputError("key list takes no name")
+    if action != "add" and ledger_url is None and not (work_dir / LEDGER).is_file():
+        raise InputError(f"no key was ever kept in {work_dir}: name the server's --work-dir")
     check_work_dir(work_dir)
     with opened_ledger(ledger_url, WorkDir(work_dir)) as ledger:
         if action == "list":

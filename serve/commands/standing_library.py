@@ -42,6 +42,8 @@ def build(
         raise InputError(f"manifest {manifest} is none of {', '.join(KINDS)}")
     if not manifest.is_file() or not manifest.stat().st_size:
         raise InputError(f"manifest {manifest} is not there, or empty")
+    if Path(index).is_file():
+        raise InputError(f"library {index} is a file; name a folder")
     options = index_options(load_profile(profile_name), WorkDir(work_dir), workers)
     with BuildDisplay(Console(stderr=True)) as display, _said_well():
         report = build_index(manifest, index, options=options, watch=display, recheck=recheck)

@@ -83,6 +83,8 @@ _CODES: Mapping[str, str] = {
     "quota-spent": "insufficient_quota",
 }
 MAX_FAULTS = 20
+_STORY = re.compile(r"\bstory ('?)story_")
+"""A story in a refusal's words; OpenAI's clients know it as a video alone."""
 
 
 class FaultView(Record):
@@ -285,4 +287,5 @@ def _openai(refusal: Refusal) -> dict[str, Any]:
         param = first.parameter or (first.pointer or "#/").removeprefix("#/") or None
     kind = "server_error" if refusal.status_code >= 500 else "invalid_request_error"
     code = _CODES.get(refusal.kind, refusal.kind.replace("-", "_"))
-    return {"error": {"message": refusal.detail, "type": kind, "param": param, "code": code}}
+    message = _STORY.sub(r"video \1video_", refusal.detail)
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

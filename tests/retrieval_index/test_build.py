@@ -324,7 +324,7 @@ def test_what_is_no_library_is_refused(
         Index.open(str(tmp_path / "nothing"), models)
     with pytest.raises(ValueError, match="no library"):
         replay(str(tmp_path / "nothing"), options=options)
-    assert not (tmp_path / "nothing" / "videos.lance").exists()
+    assert not (tmp_path / "nothing").exists()
     with pytest.raises(ValueError, match="embedded by"):
         Index.open(library, models.model_copy(update={"clip": models.viclip}))
     with pytest.raises(ValueError, match="list of motions"):

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import re
 import resource
 import shlex
 import subprocess
@@ -57,6 +59,12 @@ def test_every_command_has_an_example_that_parses_and_takes_json(name):
     assert vars(build_parser().parse_args([*words, "--json"]))["as_json"]
     if name not in {"parse-plan", "serve-config", "key"}:
         assert "profile_name" in vars(build_parser().parse_args(words))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_tells_a_default_once_and_only_where_there_is_one(name):
+    shown = " ".join(COMMANDS[name].format_help().split())
+    assert not re.search(r"\(default: (None|True|False)\)|\(default: [^)]*\) \(default", shown)
 
 
 def test_help_is_there_within_a_second():
@@ -121,6 +129,7 @@ def test_starting_loads_no_models():
         (("film", "go! " * 1500), "the topic has 4499 tokens, and the planner takes 2048 in all"),
         (("parse-plan", "nothing.txt"), "nothing.txt cannot be read"),
         (("index", "search", " "), "say one motion"),
+        (("index", "search", "x", "--index", "a", "--manifest", "b.jsonl"), "say one"),
         (("index", "build", "nothing.jsonl"), "nothing.jsonl cannot be read"),
         (("index", "build", "clip.mp4"), "clip.mp4 is none of .jsonl"),
         (("index", "build", "--index", "library"), "name a manifest"),
@@ -265,6 +274,23 @@ def test_a_plan_as_text_is_read_and_repairs_are_told(call, tmp_path):
     assert_bad_input(call("parse-plan", "answer.txt"), "line ")
     (tmp_path / "answer.txt").write_bytes(b"\xff\xfe\xff")
     assert_bad_input(call("parse-plan", "answer.txt"), "UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"input": b"Background: caf\xe9"}, b"plan - is not text in UTF-8"),
+        ({"preexec_fn": lambda: os.close(0)}, b"plan - cannot be read: Bad file descriptor"),
+        ({"input": PLAN_TEXT.encode()}, b""),
+    ],
+)
+def test_a_plan_on_standard_input_is_read_as_one_in_a_file(given, told):
+    words = [sys.executable, "-m", "serve.cli", "parse-plan", "-"]
+    read = subprocess.run(words, capture_output=True, env={**os.environ, "LC_ALL": "C"}, **given)
+    if told:
+        assert (read.returncode, read.stderr) == (2, b"dreamrunner: " + told + b"\n")
+    else:
+        assert (read.returncode, len(json.loads(read.stdout)["key_frames"])) == (0, 6)
 
 
 def test_the_doctor_finds_what_is_there_and_tells_how_to_get_the_rest(call, studio):

@@ -84,7 +84,8 @@ def test_killed_in_every_stage_it_goes_on_and_does_nothing_twice(studio, finishe
     assert leftovers(WorkDir(tmp_path / "work")) == []
 
 
-def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path, number):
     (tmp_path / "work").symlink_to(finished / "work")
     slow = tmp_path / "slow.yaml"  # its scenes are not over before the interrupt comes
     tiny = str(studio / "tiny.yaml")
@@ -97,7 +98,7 @@ def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path):
     for line in process.stderr:
         if "scene" in line and "running" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert (

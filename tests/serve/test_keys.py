@@ -30,13 +30,14 @@ def test_a_key_is_added_listed_and_revoked(call):
         (("add", "x", "--max-gpu-s-a-day", "-1"), "--max-gpu-s-a-day"),
         (("add", "x", "--max-gpu-s-a-day=-1"), "'-1' is not a number above 0"),
         (("add",), "key add takes a name"),
+        (("list", "x"), "key list takes no name"),
         (("add", ""), "is no name of a key"),
         (("add", "x" * 65), "is no name of a key; expected 1 to 64"),
         (("add", "a b"), "is no name of a key"),
         (("add", "a\nb"), "is no name of a key"),
         (("add", "\x1b[31mred"), "is no name of a key"),
         (("add", "é"), "is no name of a key"),
-        (("revoke", "x"), "no key 'x'"),
+        (("revoke", "x"), "no key was ever kept in .dreamrunner"),
         (("list", "--ledger", "foo"), "expected sqlite:///FILE or postgresql+psycopg://"),
         (("list", "--ledger", "mysql://u@there/x"), "expected sqlite:///FILE or postgresql"),
         (("list", "--ledger", "postgresql+nothing://u@there/x"), "expected sqlite:///FILE or"),
@@ -45,6 +46,14 @@ def test_a_key_is_added_listed_and_revoked(call):
 )
 def test_bad_input_is_told(call, words, told):
     assert_bad_input(call("key", *words), told)
+
+
+def test_looking_for_keys_makes_no_work_folder(call, tmp_path):
+    for words in (("list",), ("revoke", "x")):
+        assert_bad_input(call("key", *words, "--work-dir", "typo"), "no key was ever kept in typo")
+    assert not (tmp_path / "typo").exists()
+    call("key", "add", "y")
+    assert_bad_input(call("key", "revoke", "x"), "no key 'x' that could be revoked")
 
 
 def test_a_name_is_one_keys_until_it_is_revoked(call):

@@ -61,7 +61,7 @@ def test_the_stock_client_makes_a_film(client, ledger):
     assert [one.id for one in client.videos.list()] == [video.id]
     deleted = client.videos.delete(video.id)
     assert (deleted.id, deleted.deleted, deleted.object) == (video.id, True, "video.deleted")
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.NotFoundError, match=f"no video '{video.id}'"):
         client.videos.retrieve(video.id)
 
 
@@ -81,7 +81,7 @@ def test_a_videos_way(client, ledger):
     ledger.tell(story.id, {"done": 0.999})
     video = client.videos.retrieve(video.id)
     assert (video.status, video.progress) == ("in_progress", 99)
-    with pytest.raises(openai.ConflictError):
+    with pytest.raises(openai.ConflictError, match=f"video {video.id} is running; it has no film"):
         client.videos.download_content(video.id)
     ledger.advance(story.id, "failed", error="no clip of bowing")
     video = client.videos.retrieve(video.id)
