@@ -242,6 +242,7 @@ class _Trainer:
         self.alphas = make_scheduler().alphas_cumprod.float().to(self.device)
         self.levels = Levels(self.device)
         self.batch = 2 if run.tiny else BATCH
+        self.num_videos = 0
         self.filled = torch.zeros((), device=self.device)
         self.loss = torch.zeros((), device=self.device)
         record = self.kind == "cuda" and world == 1
@@ -290,6 +291,7 @@ class _Trainer:
 
     def _extend(self, count: int) -> None:
         self.source.extend(count, strangers=self.step >= STRANGERS_FROM)
+        self.num_videos += count
         lib = self.source.library
         self.filled.fill_(min(lib.count, len(lib.latents)))
 
@@ -335,7 +337,7 @@ class _Trainer:
                 log.info("step %d loss %.4f %.0f s", self.step, loss, time.monotonic() - start)
         if not self.run.pause:
             self.average.swap()
-        figures = {"steps": float(self.step), "videos": float(self.source.library.count)}
+        figures = {"steps": float(self.step), "videos": float(self.num_videos)}
         return figures | {"held_out_loss": self.held_out_loss()}
 
     def _spent(self, start: float) -> float:
