@@ -107,7 +107,7 @@ def _story_options(command: Any) -> None:
         default=argparse.SUPPRESS,
         metavar="NAME",
         help="NAME of the cast, or NAME=PHRASE:IMAGE,IMAGE for a new one; may be repeated "
-        "(default: those the topic names, and the profile's)",
+        "(default: those the topic names, and the profile's unless it names a motion too)",
     )
     command.add_argument(
         "--motion",
@@ -115,7 +115,8 @@ def _story_options(command: Any) -> None:
         action="append",
         default=argparse.SUPPRESS,
         metavar="MOTION",
-        help="a motion that must occur, such as bowing; may be repeated (default: the profile's)",
+        help="a motion that must occur, such as bowing; may be repeated (default: those the topic "
+        "names, or else the profile's)",
     )
 
 

@@ -18,7 +18,7 @@ from cluster.topic_limit import TopicLimit
 from pipelines.plan import Character, Story, StoryPlan, canonical_plan, slug
 from pipelines.plan_lint import lint_scene
 from serve.errors import InputError
-from serve.unsaid import plain, unasked, wish_fault
+from serve.unsaid import plain, unasked, unwished, wish_fault
 
 MAX_PLAN_BYTES = 4 << 20
 
@@ -51,13 +51,15 @@ def check_topic(topic: str, what: str, profile: Profile) -> None:
 
 
 def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tuple[Character, ...]:
-    """The wanted characters; if none is wanted, those the topic names and the profile's own."""
+    """The wanted characters; if none is wanted, those the topic names, and the profile's own unless
+    it says what they do."""
     cast = read_cast(Path(profile.cast)) if profile.cast else {}
     if wanted:
         return tuple(_character(text, cast) for text in wanted)
     defaults = profile.defaults
     usual = [slug(name) for name in defaults.characters]
-    chosen = unasked(topic, cast, usual, defaults.num_characters)
+    known = profile.planner_words("motions")
+    chosen = unasked(topic, cast, usual, defaults.num_characters, known)
     return tuple(find(cast, identity) for identity in chosen)
 
 
@@ -89,12 +91,13 @@ def _character(text: str, cast: dict[str, Character]) -> Character:
         raise InputError(f"character {text!r}: {first_fault(error)}") from error
 
 
-def read_wishes(wanted: Sequence[str] | None, profile: Profile) -> tuple[str, ...]:
-    """The motions that must occur: those asked for, or the profile's own."""
+def read_wishes(wanted: Sequence[str] | None, story: Story, profile: Profile) -> tuple[str, ...]:
+    """The motions that must occur: those asked for, those the topic names, or the profile's own."""
+    known = profile.planner_words("motions")
     if wanted is None:
-        return profile.defaults.wishes
+        return unwished(story.topic, known, profile.defaults.wishes, story.num_scenes)
     for wish in plain(wanted):
-        if fault := wish_fault(wish, profile.planner_words("motions")):
+        if fault := wish_fault(wish, known):
             raise InputError(f"motion {fault}")
     return plain(wanted)
 

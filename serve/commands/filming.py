@@ -120,7 +120,7 @@ def _order(
         check_plan(given, plan_file, story.characters, profile)
     else:
         check_topic(story.topic, "the topic", profile)
-    wished = read_wishes(wishes, profile)
+    wished = read_wishes(wishes, story, profile)
     return Order(
         topic=story.topic,
         cast=tuple(member(character) for character in story.characters),

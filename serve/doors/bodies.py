@@ -95,9 +95,9 @@ class StoryRequest(Body):
     """A topic, or a script scene by scene. May be left out where a plan is given."""
     num_scenes: Annotated[int, Field(ge=1)] | None = None
     characters: Cast | None = None
-    """Left out: those the topic names, and the usual ones."""
+    """Left out: those the topic names, and, unless it names a motion too, the usual ones."""
     wishes: Annotated[tuple[Name, ...], Field(max_length=MAX_WISHES)] | None = None
-    """Motions that must occur; left out: the usual ones."""
+    """Motions that must occur; left out: those the topic names, or else the usual ones."""
     seed: Seed = 0
     """Of the pictures; plans and priors stay."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0

@@ -17,7 +17,7 @@ from serve.doors.bodies import NewCharacter, StoryRequest
 from serve.doors.house import House, checked_character_id
 from serve.doors.plan_check import check_names, check_plan
 from serve.doors.problems import invalid
-from serve.unsaid import plain, unasked, wish_fault
+from serve.unsaid import plain, unasked, unwished, wish_fault
 
 IdempotencyKey = Annotated[
     str | None,
@@ -79,11 +79,12 @@ def submit(
     cast = cast_of(house, key, request)
     if given is not None:
         check_plan(given, [character_of(member) for member in cast], house, start="/plan")
+    num_scenes = _num_scenes(house, request)
     wanted = Wanted(
         topic=_topic(house, request, "#/topic" if video is None else "#/prompt"),
         cast=cast,
-        num_scenes=_num_scenes(house, request),
-        wishes=_wishes(house, request),
+        num_scenes=num_scenes,
+        wishes=_wishes(house, request, num_scenes),
         seed=request.seed,
         use_priors=request.use_priors,
         video=video,
@@ -156,12 +157,14 @@ def _member(
 def _unnamed(
     house: House, request: StoryRequest, shipped: dict[str, CastMember]
 ) -> Sequence[CastMember]:
-    """The plan's characters; or those the topic names, and the usual ones."""
+    """The plan's characters; or those the topic names, and the usual ones unless it says what they
+    do."""
     if request.plan is not None:
         return _planned_cast(request.plan, shipped)
     defaults = house.options.defaults
     usual = [slug(name) for name in defaults.characters if slug(name) in shipped]
-    chosen = unasked(request.topic or "", shipped, usual, defaults.num_characters)
+    known = house.backstage.motions
+    chosen = unasked(request.topic or "", shipped, usual, defaults.num_characters, known)
     return [shipped[identity] for identity in chosen]
 
 
@@ -181,12 +184,16 @@ def _num_scenes(house: House, request: StoryRequest) -> int:
     return num
 
 
-def _wishes(house: House, request: StoryRequest) -> tuple[str, ...]:
+def _wishes(house: House, request: StoryRequest, num_scenes: int) -> tuple[str, ...]:
+    known = house.backstage.motions
+    if request.plan is not None:
+        return ()
     if request.wishes is None:
-        return () if request.plan is not None else house.options.defaults.wishes
+        usual = house.options.defaults.wishes
+        return unwished(request.topic or "", known, usual, num_scenes)
     wishes = plain(request.wishes)
     for place, wish in enumerate(wishes):
-        if fault := wish_fault(wish, house.backstage.motions):
+        if fault := wish_fault(wish, known):
             raise invalid(f"#/wishes/{place}", fault)
     return wishes
 
