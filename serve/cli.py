@@ -91,7 +91,6 @@ def _work_dir_option(command: Any, what: str) -> None:
 
 
 def _story_options(command: Any) -> None:
-    command.add_argument("topic", help="a topic, or a script scene by scene")
     command.add_argument(
         "--scenes",
         dest="num_scenes",
@@ -177,6 +176,13 @@ def _add_film(commands: Any) -> None:
         what="make a film of a story: plan, find clips, learn priors, render, cut",
         example='dreamrunner film "The pirate\'s day" --output film.mp4',
     )
+    film.add_argument(
+        "topic",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help="a topic, or a script scene by scene; with --plan, the film's title (default: the "
+        "plan's topic)",
+    )
     _story_options(film)
     _output_option(film, "film.mp4", "the film; its contact sheet and record go beside it")
     film.add_argument(
@@ -200,6 +206,7 @@ def _add_plan(commands: Any) -> None:
         what="plan a story: its scenes, and where everybody is in each second of them",
         example='dreamrunner plan "The pirate\'s day" --scenes 3 --output plan.json',
     )
+    plan.add_argument("topic", help="a topic, or a script scene by scene")
     _story_options(plan)
     _output_option(plan, None, "the plan file (default: standard output)")
     _studio_options(plan)

@@ -12,11 +12,12 @@ from pipelines.plan import (
     Region,
     Role,
     Scene,
+    StoryPlan,
     canonicalise,
 )
 from pipelines.plan_lint import lint_scene
 from pipelines.plan_words import LintOptions, names, travels
-from pipelines.story_lint import lint_story
+from pipelines.story_lint import lint_cast, lint_story
 
 ANN = Character(name="Ann", phrase="witch")
 BOB = Character(name="Bob", phrase="bear")
@@ -231,6 +232,14 @@ def test_story_faults(outlines: list[Outline], options: dict[str, object], rule:
 
 def test_a_good_story() -> None:
     assert lint_story([outline()], (ANN,), num_scenes=1, wishes=("walking",)) == []
+
+
+def test_everybody_in_a_plan_is_seen_somewhere() -> None:
+    plan = StoryPlan(topic="a day", characters=("Ann", "Bob"), scenes=(scene(good_frames()),))
+    assert lint_cast(plan, (ANN,)) == []
+    (fault,) = lint_cast(plan, CAST)
+    assert (fault.rule, fault.where) == (7, "characters")
+    assert "Bob has no region in any scene" in fault.message
 
 
 def test_an_outline_knows_its_roles() -> None:
