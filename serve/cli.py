@@ -224,7 +224,7 @@ def _add_parse_plan(commands: Any) -> None:
 
 
 def _add_index(commands: Any) -> None:
-    index = commands.add_parser("index", help="the clip library: build it, search it")
+    index = commands.add_parser("index", help="the clip library: build it, look into it, search it")
     doors = index.add_subparsers(required=True, metavar="COMMAND")
     build = _command(
         doors,
@@ -252,6 +252,13 @@ def _add_index(commands: Any) -> None:
         what="try again what a library has as dead letters",
         example="dreamrunner index replay --index /data/library",
     )
+    dead = _command(
+        doors,
+        "dead",
+        "standing_library:dead",
+        what="list what a library has as dead letters, with the stage and the reason",
+        example="dreamrunner index dead --index /data/library",
+    )
     search = _command(
         doors,
         "search",
@@ -272,14 +279,15 @@ def _add_index(commands: Any) -> None:
         metavar="FILE",
         help=f"{MANIFEST_HELP} (default: the profile's corpus)",
     )
-    for door in (build, replay, search):
+    for door in (build, replay, dead, search):
         door.add_argument(
             "--index",
-            required=door is replay,
+            required=door in (replay, dead),
             default=argparse.SUPPRESS,
             metavar="URI",
             help="a library that stays and grows: a folder, or a place in an object store",
         )
+    for door in (build, replay, search):
         _studio_options(door)
     for door in (build, replay):
         door.add_argument(
