@@ -217,10 +217,15 @@ def _add_parse_plan(commands: Any) -> None:
         commands,
         "parse-plan",
         "planning:parse",
-        what="read a scene plan that a language model wrote as text, and say what was repaired",
+        what="read the layout of one scene that a language model wrote as text, print it as JSON for "
+        "a plan file, and say what was repaired",
         example="dreamrunner parse-plan answer.txt --json",
     )
-    parse.add_argument("file", type=Path, help="the text, or - for standard input")
+    parse.add_argument(
+        "file",
+        type=Path,
+        help="the text (docs/architecture.md, A plan as text), or - for standard input",
+    )
 
 
 def _add_index(commands: Any) -> None:
