@@ -94,7 +94,7 @@ class StoryRequest(Body):
     topic: Topic | None = Field(default=None, examples=["The pirate's day"])
     """A topic, or a script scene by scene. Where a plan is given, the film's title; left out: the
     plan's topic."""
-    num_scenes: Annotated[int, Field(ge=1)] | None = None
+    num_scenes: Annotated[int, Field(ge=1, strict=True)] | None = None
     characters: Cast | None = None
     """Left out: those the topic names, and, unless it names a motion too, the usual ones."""
     wishes: Annotated[tuple[Name, ...], Field(max_length=MAX_WISHES)] | None = None

@@ -125,6 +125,13 @@ def test_rule_5_narration_and_motions_agree() -> None:
     assert rules(named, options=known) == {5}
 
 
+def test_a_motion_under_the_id_of_another_is_told_by_its_id() -> None:
+    frames = good_frames()
+    frames[2] = [frames[2][0].model_copy(update={"motion_id": "jumping"})]
+    (fault,) = [f for f in lint_scene(scene(frames), CAST) if "of this scene" in f.message]
+    assert fault.message.startswith('jumping (motion_id of "walking") is not a motion')
+
+
 def test_rule_5_roles_are_kept() -> None:
     roles = [Role(name="Ann", motions=("walking", "waving"))]
     assert rules(scene(good_frames()), roles=roles) == set()

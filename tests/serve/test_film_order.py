@@ -89,7 +89,9 @@ def test_who_is_said_to_be_in_a_plan_and_is_not_is_told(call, studio, words):
         assert_bad_input(
             call(*command, "--profile", studio / "tiny.yaml"),
             "plan plan.json: rule 7: characters:",
-            f"{'cat' if words and command[0] == 'film' else 'zorblax'} has no region in any scene",
+            "leave cat out (and 1 more fault)\n"
+            if words and command[0] == "film"
+            else "zorblax has no region in any scene; give zorblax one, or leave zorblax out\n",
         )
 
 

@@ -74,6 +74,8 @@ def test_a_plan_may_be_given(alice, ledger):
         ({"topic": "x", "callback_url": "http://10.0.0.1/"}, "#/callback_url", "not permitted"),
         ({"topic": "x", "a/b~c": 1}, "#/a~1b~0c", "not permitted"),
         ({"topic": "x", "num_scenes": 0}, "#/num_scenes", "greater than"),
+        ({"topic": "x", "num_scenes": True}, "#/num_scenes", "valid integer"),
+        ({"topic": "x", "num_scenes": "1"}, "#/num_scenes", "valid integer"),
         ({"topic": "x", "num_scenes": 6}, "#/num_scenes", "at most 5"),
         ({"topic": "x", "seed": -1}, "#/seed", "greater than"),
         ({"topic": "x", "seed": 2**53}, "#/seed", "less than"),
