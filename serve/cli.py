@@ -217,8 +217,8 @@ def _add_parse_plan(commands: Any) -> None:
         commands,
         "parse-plan",
         "planning:parse",
-        what="read the layout of one scene that a language model wrote as text, print it as JSON for "
-        "a plan file, and say what was repaired",
+        what="read the layout of one scene that a language model wrote as text, print it as JSON "
+        "for a plan file, and say what was repaired",
         example="dreamrunner parse-plan answer.txt --json",
     )
     parse.add_argument(
