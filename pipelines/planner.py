@@ -90,8 +90,8 @@ def plan_story(
     """Plan a story: one call for its outlines, then one call a scene.
 
     Reads topic, characters and number of scenes, never ``story.seed``. Characters that got no part
-    are not in the plan. Raises `PlanError` when the
-    rules are still broken after the last repair, and lets `EngineError` pass.
+    are not in the plan. Raises `PlanError` when the rules are still broken after the last repair,
+    and lets `EngineError` pass.
     """
     total = 1 + story.num_scenes
     progress(0, total)

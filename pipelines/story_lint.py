@@ -48,7 +48,8 @@ def lint_story(
 
 def lint_cast(plan: StoryPlan, characters: Sequence[Character]) -> list[Fault]:
     """Who is said to be in a planned story, and has no region in any of its scenes."""
-    missing = {c.id: c.name for c in characters if c.id not in plan.entity_ids}
+    seen = set(plan.entity_ids)
+    missing = {c.id: c.name for c in characters if c.id not in seen}
     return [
         Fault(
             7,

@@ -35,8 +35,8 @@ from retrieval_index.tables import Library
 from retrieval_index.writer import Writer
 
 LOOKED_THROUGH = 100_000
-"""Rows that the driver looks through before any worker is started: seconds, where to start them
-takes a minute."""
+"""Rows that the driver looks through before any worker is started: it takes seconds at most, and to
+start them a minute."""
 Watch = Callable[[BuildState], None]
 
 
