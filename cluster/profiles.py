@@ -60,9 +60,11 @@ class Defaults(Record):
     """What a command films when it is not told."""
 
     characters: tuple[str, ...]
-    """Names in the cast; those that the topic names come first."""
+    """Names in the cast; those that the topic names come first, and alone where it says by a
+    motion of the planner's what they do."""
     num_characters: Annotated[int, Field(ge=1, le=8)] = 2
     wishes: tuple[str, ...] = ()
+    """Motions that must occur where the topic names none."""
     num_scenes: Annotated[int, Field(ge=1, le=20)] = 3
 
 

@@ -172,7 +172,7 @@ def _span(boxes: Sequence[Box]) -> float:
 def _motions(scene: Scene, roles: Sequence[Role], options: LintOptions) -> Iterator[Fault]:
     done = {(r.entity_id, r.motion_id) for r in scene.layout.regions}
     allowed = {slug(motion) for motion in scene.motions}
-    for motion in unique(r.motion for r in scene.layout.regions if r.motion_id not in allowed):
+    for motion in unique(_told(r) for r in scene.layout.regions if r.motion_id not in allowed):
         if motion != STILL:
             yield Fault(5, "key frames", f"{motion} is not a motion of this scene")
     for motion in scene.motions:
@@ -184,6 +184,12 @@ def _motions(scene: Scene, roles: Sequence[Role], options: LintOptions) -> Itera
         if slug(motion) not in allowed and names(scene.narration, motion):
             yield Fault(5, "narration", f"names {motion}, which is not a motion of this scene")
     yield from _role_faults(done, roles)
+
+
+def _told(region: Region) -> str:
+    """Its motion; where that has the id of another one, its id."""
+    is_plain = region.motion_id in {None, "-".join(words(region.motion))}
+    return region.motion if is_plain else f'{region.motion_id} (motion_id of "{region.motion}")'
 
 
 def _role_faults(done: set[tuple[str, str | None]], roles: Sequence[Role]) -> Iterator[Fault]:

@@ -27,14 +27,17 @@ _BOX = re.compile(
     rf"[\[(]\s*(?P<full>{_NUMBER}(?:[\s,;]+{_NUMBER})*)\s*(?:[\])]|(?=[\[\n]|$))"
     rf"|(?<=[\]\"'”’])\s*,\s*(?P<bare>{_NUMBER}(?:\s*,\s*{_NUMBER}){{3}})\s*[\])]"
 )
+_FRAME_NAME = r"(?:key[ _-]?)?frame[ _-]*"
 _FRAME = re.compile(
-    r"(?<![^\W_])[*#\"']{0,4}(?:key[ _-]?)?frame[ _-]*(?P<number>\d{1,3})[*\"']*\s*:[*]*\s*"
-    r"(?=[\[(\"'“]|$)",
+    rf"(?<![^\W_])[*#\"']{{0,4}}{_FRAME_NAME}(?P<number>\d{{1,3}})[*\"']*\s*:[*]*"
+    rf"(?:\s*(?=[\[(\"'“]|$)|(?=\s*?\n[\s*#•-]*(?:{_FRAME_NAME}\d|background)))",
     re.IGNORECASE,
 )
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BACKGROUND = re.compile(
     r"(?<![^\W_])[*#\"']{0,4}background(?:[ _]\w+)?[*\"']*\s*:[*]*", re.IGNORECASE
 )
+_DECORATION = "`*#•- \n\t\r"
 _STILL_WORDS = frozenset({"", STILL, "null", "still", "static", "n/a", "no motion"})
 
 
@@ -108,6 +111,8 @@ class _Reader:
         self._text = text
         if len(text) > MAX_CHARACTERS:
             raise self._fault(0, f"{len(text)} characters; a plan has at most {MAX_CHARACTERS}")
+        if unseen := _UNSEEN.search(text):
+            raise self._fault(unseen.start(), f"a control character, {unseen[0]!r}")
         self._text = re.sub(r"\\(.)", self._unfold, text)
 
     def _unfold(self, escape: re.Match[str]) -> str:
@@ -201,6 +206,9 @@ class _Reader:
         bodies = {}
         for frame in frames:
             end = next(end for end in ends if end > frame.start())
+            if not self._text[frame.end() : end].strip(_DECORATION):
+                message = f"nothing behind frame {frame['number']}; [] is one without anybody"
+                raise self._fault(frame.start(), message)
             bodies[frame.start()] = (frame.end(), end, end == len(self._text))
         return bodies
 
@@ -226,7 +234,7 @@ class _Reader:
     def _leftover(self, at: int, end: int, is_last: bool) -> str:
         """What follows the last box of a frame: brackets, or prose after the last frame."""
         start, stop = self._trim(at, end)
-        rest = self._text[start:stop].strip("`*# \n\t\r-")
+        rest = self._text[start:stop].strip(_DECORATION)
         if rest:
             prose = "\n" in self._text[at:start] and not re.search(r"[\[\]]", rest)
             if not (is_last and prose):

@@ -89,8 +89,9 @@ def plan_story(
 ) -> StoryPlan:
     """Plan a story: one call for its outlines, then one call a scene.
 
-    Reads topic, characters and number of scenes, never ``story.seed``. Raises `PlanError` when the
-    rules are still broken after the last repair, and lets `EngineError` pass.
+    Reads topic, characters and number of scenes, never ``story.seed``. Characters that got no part
+    are not in the plan. Raises `PlanError` when the rules are still broken after the last repair,
+    and lets `EngineError` pass.
     """
     total = 1 + story.num_scenes
     progress(0, total)
@@ -101,9 +102,10 @@ def plan_story(
         scene = plan_scene(engine, outline, story.characters, options=options, number=number)
         scenes.append(scene)
         progress(1 + number, total)
+    seen = {entity_id for scene in scenes for entity_id in scene.entity_ids}
     return StoryPlan(
         topic=story.topic,
-        characters=tuple(character.name for character in story.characters),
+        characters=tuple(c.name for c in story.characters if c.id in seen),
         scenes=tuple(scenes),
     )
 

@@ -5,7 +5,7 @@ Rules carry the numbers of `pipelines.plan_lint`: 0 shape, 5 motions and narrati
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.plan import Character, Outline, slug
+from pipelines.plan import Character, Outline, StoryPlan, slug
 from pipelines.plan_words import Fault, LintOptions, names
 
 
@@ -44,6 +44,20 @@ def lint_story(
         if slug(wish) not in done
     )
     return faults
+
+
+def lint_cast(plan: StoryPlan, characters: Sequence[Character]) -> list[Fault]:
+    """Who is said to be in a planned story, and has no region in any of its scenes."""
+    seen = set(plan.entity_ids)
+    missing = {c.id: c.name for c in characters if c.id not in seen}
+    return [
+        Fault(
+            7,
+            "characters",
+            f"{name} has no region in any scene; give {name} one, or leave {name} out",
+        )
+        for name in missing.values()
+    ]
 
 
 def _outline_faults(

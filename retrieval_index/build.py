@@ -24,6 +24,7 @@ from retrieval_index.manifest import (
     count_rows,
     json_or_text,
     parse_row,
+    read_part,
     split_manifest,
 )
 from retrieval_index.options import IndexOptions
@@ -33,6 +34,9 @@ from retrieval_index.snapshot import connect
 from retrieval_index.tables import Library
 from retrieval_index.writer import Writer
 
+LOOKED_THROUGH = 100_000
+"""Rows that the driver looks through before any worker is started: it takes seconds at most, and to
+start them a minute."""
 Watch = Callable[[BuildState], None]
 
 
@@ -83,7 +87,11 @@ def build_index(
     with _opened(uri, options) as (library, check):
         writer = Writer(library, options, total, check)
         done = KeySet.of([]) if recheck else library.row_keys()
-        _write_all(pipeline.of_parts(parts, done, options, uri), writer, progress, watch)
+        if total <= LOOKED_THROUGH and _has_nothing_new(parts, done):
+            writer.pass_over(total)
+            _tell(writer, progress, watch)
+        else:
+            _write_all(pipeline.of_parts(parts, done, options, uri), writer, progress, watch)
         return writer.finish(str(manifest))
 
 
@@ -112,6 +120,11 @@ def replay(
         pairs = zip(letters, items, strict=True)
         library.raise_dead([letter["id"] for letter, item in pairs if letter["id"] != item.key])
         return writer.finish("")
+
+
+def _has_nothing_new(parts: Sequence[Part], done: KeySet) -> bool:
+    """Whether every row is done; looks no further than the first that is not."""
+    return all(item.key in done for part in parts for item in read_part(part))
 
 
 def _read_again(row: str) -> ManifestRow | Fault:
@@ -159,8 +172,12 @@ def _write_all(
     with closing(findings):
         for table in findings:
             writer.write(table)
-            state = writer.state
-            watch(state)
-            progress(state.done, state.total)
+            _tell(writer, progress, watch)
     state = writer.state
     assert state.done == state.total, "a row of the manifest was lost on its way"
+
+
+def _tell(writer: Writer, progress: Progress, watch: Watch) -> None:
+    state = writer.state
+    watch(state)
+    progress(state.done, state.total)

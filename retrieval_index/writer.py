@@ -76,6 +76,10 @@ class Writer:
         if self._commits % COMMITS_TO_COMPACT == 0:
             self._library.compact()
 
+    def pass_over(self, num_rows: int) -> None:
+        """Count rows that were there before."""
+        self._counts["known"] += num_rows
+
     def _is_fresh(self, id_: str) -> bool:
         if not id_ or id_ in self._seen or (id_ in self._attempts and not self._is_replay):
             return False

@@ -91,7 +91,6 @@ def _work_dir_option(command: Any, what: str) -> None:
 
 
 def _story_options(command: Any) -> None:
-    command.add_argument("topic", help="a topic, or a script scene by scene")
     command.add_argument(
         "--scenes",
         dest="num_scenes",
@@ -107,7 +106,7 @@ def _story_options(command: Any) -> None:
         default=argparse.SUPPRESS,
         metavar="NAME",
         help="NAME of the cast, or NAME=PHRASE:IMAGE,IMAGE for a new one; may be repeated "
-        "(default: those the topic names, and the profile's)",
+        "(default: those the topic names, and the profile's unless it names a motion too)",
     )
     command.add_argument(
         "--motion",
@@ -115,7 +114,8 @@ def _story_options(command: Any) -> None:
         action="append",
         default=argparse.SUPPRESS,
         metavar="MOTION",
-        help="a motion that must occur, such as bowing; may be repeated (default: the profile's)",
+        help="a motion that must occur, such as bowing; may be repeated (default: those the topic "
+        "names, or else the profile's)",
     )
 
 
@@ -176,6 +176,13 @@ def _add_film(commands: Any) -> None:
         what="make a film of a story: plan, find clips, learn priors, render, cut",
         example='dreamrunner film "The pirate\'s day" --output film.mp4',
     )
+    film.add_argument(
+        "topic",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help="a topic, or a script scene by scene; with --plan, the film's title (default: the "
+        "plan's topic)",
+    )
     _story_options(film)
     _output_option(film, "film.mp4", "the film; its contact sheet and record go beside it")
     film.add_argument(
@@ -199,6 +206,7 @@ def _add_plan(commands: Any) -> None:
         what="plan a story: its scenes, and where everybody is in each second of them",
         example='dreamrunner plan "The pirate\'s day" --scenes 3 --output plan.json',
     )
+    plan.add_argument("topic", help="a topic, or a script scene by scene")
     _story_options(plan)
     _output_option(plan, None, "the plan file (default: standard output)")
     _studio_options(plan)
@@ -209,14 +217,19 @@ def _add_parse_plan(commands: Any) -> None:
         commands,
         "parse-plan",
         "planning:parse",
-        what="read a scene plan that a language model wrote as text, and say what was repaired",
+        what="read the layout of one scene that a language model wrote as text, print it as JSON "
+        "for a plan file, and say what was repaired",
         example="dreamrunner parse-plan answer.txt --json",
     )
-    parse.add_argument("file", type=Path, help="the text, or - for standard input")
+    parse.add_argument(
+        "file",
+        type=Path,
+        help="the text (docs/architecture.md, A plan as text), or - for standard input",
+    )
 
 
 def _add_index(commands: Any) -> None:
-    index = commands.add_parser("index", help="the clip library: build it, search it")
+    index = commands.add_parser("index", help="the clip library: build it, look into it, search it")
     doors = index.add_subparsers(required=True, metavar="COMMAND")
     build = _command(
         doors,
@@ -244,6 +257,13 @@ def _add_index(commands: Any) -> None:
         what="try again what a library has as dead letters",
         example="dreamrunner index replay --index /data/library",
     )
+    dead = _command(
+        doors,
+        "dead",
+        "standing_library:dead",
+        what="list what a library has as dead letters, with the stage and the reason",
+        example="dreamrunner index dead --index /data/library",
+    )
     search = _command(
         doors,
         "search",
@@ -264,14 +284,15 @@ def _add_index(commands: Any) -> None:
         metavar="FILE",
         help=f"{MANIFEST_HELP} (default: the profile's corpus)",
     )
-    for door in (build, replay, search):
+    for door in (build, replay, dead, search):
         door.add_argument(
             "--index",
-            required=door is replay,
+            required=door in (replay, dead),
             default=argparse.SUPPRESS,
             metavar="URI",
             help="a library that stays and grows: a folder, or a place in an object store",
         )
+    for door in (build, replay, search):
         _studio_options(door)
     for door in (build, replay):
         door.add_argument(

@@ -17,8 +17,9 @@ from cluster.references import read_reference
 from cluster.topic_limit import TopicLimit
 from pipelines.plan import Character, Story, StoryPlan, canonical_plan, slug
 from pipelines.plan_lint import lint_scene
+from pipelines.story_lint import lint_cast
 from serve.errors import InputError
-from serve.unsaid import plain, unasked, wish_fault
+from serve.unsaid import plain, unasked, unwished, wish_fault
 
 MAX_PLAN_BYTES = 4 << 20
 
@@ -51,13 +52,15 @@ def check_topic(topic: str, what: str, profile: Profile) -> None:
 
 
 def choose_characters(topic: str, wanted: Sequence[str], profile: Profile) -> tuple[Character, ...]:
-    """The wanted characters; if none is wanted, those the topic names and the profile's own."""
+    """The wanted characters; if none is wanted, those the topic names, and the profile's own unless
+    it says what they do."""
     cast = read_cast(Path(profile.cast)) if profile.cast else {}
     if wanted:
         return tuple(_character(text, cast) for text in wanted)
     defaults = profile.defaults
     usual = [slug(name) for name in defaults.characters]
-    chosen = unasked(topic, cast, usual, defaults.num_characters)
+    known = profile.planner_words("motions")
+    chosen = unasked(topic, cast, usual, defaults.num_characters, known)
     return tuple(find(cast, identity) for identity in chosen)
 
 
@@ -66,14 +69,18 @@ def planned_characters(plan: StoryPlan, path: Path, profile: Profile) -> tuple[C
     if not plan.characters:
         raise InputError(f"plan {path} names nobody; say who with --character")
     cast = read_cast(Path(profile.cast)) if profile.cast else {}
+    return tuple(cast.get(new.id, new) for new in _named(plan, path))
+
+
+def _named(plan: StoryPlan, path: Path) -> list[Character]:
+    """The characters of a plan file, as far as it tells them."""
     found = []
     for place, name in enumerate(plan.characters):
         try:
-            new = Character(name=name, phrase=name)
+            found.append(Character(name=name, phrase=name))
         except ValidationError as error:
             raise InputError(f"plan {path}: characters.{place}: {first_fault(error)}") from error
-        found.append(cast.get(new.id, new))
-    return tuple(found)
+    return found
 
 
 def _character(text: str, cast: dict[str, Character]) -> Character:
@@ -89,12 +96,13 @@ def _character(text: str, cast: dict[str, Character]) -> Character:
         raise InputError(f"character {text!r}: {first_fault(error)}") from error
 
 
-def read_wishes(wanted: Sequence[str] | None, profile: Profile) -> tuple[str, ...]:
-    """The motions that must occur: those asked for, or the profile's own."""
+def read_wishes(wanted: Sequence[str] | None, story: Story, profile: Profile) -> tuple[str, ...]:
+    """The motions that must occur: those asked for, those the topic names, or the profile's own."""
+    known = profile.planner_words("motions")
     if wanted is None:
-        return profile.defaults.wishes
+        return unwished(story.topic, known, profile.defaults.wishes, story.num_scenes)
     for wish in plain(wanted):
-        if fault := wish_fault(wish, profile.planner_words("motions")):
+        if fault := wish_fault(wish, known):
             raise InputError(f"motion {fault}")
     return plain(wanted)
 
@@ -122,13 +130,15 @@ def read_plan(path: Path) -> StoryPlan:
 
 def check_plan(plan: StoryPlan, path: Path, cast: Sequence[Character], profile: Profile) -> None:
     """Refuse a plan that breaks the linter's rules, as the server's doors do."""
-    faults = [
+    strangers = lint_cast(plan, [*cast, *_named(plan, path)])
+    faults = [f"rule {fault.rule}: {fault}" for fault in strangers] or [
         f"scene {number}: rule {fault.rule}: {fault}"
         for number, scene in enumerate(plan.scenes, start=1)
         for fault in lint_scene(scene, cast, options=profile.lint_options)
     ]
     if faults:
-        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        rest = ("", " (and 1 more fault)", f" (and {len(faults) - 1} more faults)")
+        more = rest[min(len(faults) - 1, 2)]
         raise InputError(f"plan {path}: {faults[0]}{more}")
 
 

@@ -35,7 +35,7 @@ from serve.story_input import (
 
 def film(
     *,
-    topic: str,
+    topic: str | None = None,
     output: Path,
     profile_name: str,
     work_dir: Path,
@@ -53,6 +53,8 @@ def film(
         raise InputError(
             "--scenes and --motion are for the planner; with --plan nothing is planned"
         )
+    if topic is None and plan_file is None:
+        raise InputError("say what the film is about: a topic, or --plan FILE")
     profile = load_profile(profile_name)
     outputs = outputs_of(output)
     for path in outputs.values():
@@ -99,7 +101,7 @@ def outputs_of(output: Path) -> dict[str, Path]:
 
 
 def _order(
-    topic: str,
+    topic: str | None,
     characters: Sequence[str],
     num_scenes: int,
     seed: int,
@@ -112,15 +114,18 @@ def _order(
     use_regions: bool,
 ) -> Order:
     given = read_plan(plan_file) if plan_file else None
+    if given and topic is not None:
+        given = given.model_copy(update={"topic": topic.strip()})
+    about = given.topic if given else str(topic)
     planned: Sequence[Character] = ()
     if given and plan_file and not characters:
         planned = planned_characters(given, plan_file, profile)
-    story = read_story(topic, characters, num_scenes, seed, profile, planned)
+    story = read_story(about, characters, num_scenes, seed, profile, planned)
     if given and plan_file:
         check_plan(given, plan_file, story.characters, profile)
     else:
         check_topic(story.topic, "the topic", profile)
-    wished = read_wishes(wishes, profile)
+    wished = read_wishes(wishes, story, profile)
     return Order(
         topic=story.topic,
         cast=tuple(member(character) for character in story.characters),

@@ -51,7 +51,8 @@ def plan(
     work = WorkDir(work_dir)
     cast = [member(character) for character in story.characters]
     studio = open_studio(profile, work)
-    step = studio.write_plan(story.topic, cast, story.num_scenes, read_wishes(wishes, profile))
+    wished = read_wishes(wishes, story, profile)
+    step = studio.write_plan(story.topic, cast, story.num_scenes, wished)
     console = Console(stderr=True)
     with work.locked(), Display(console, estimate_kinds(["plan"], profile)) as display:
         (folder,) = Bench(work, profile.resources, display).make([step])

@@ -161,6 +161,10 @@ def check_free(host: str, port: int) -> None:
     except socket.gaierror as error:
         raise InputError(f"{host} is no address: {error.strerror}") from error
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(
+                f"{host} is no address of this machine; give another --host"
+            ) from error
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
         raise UnavailableError(f"port {port} of {host} {why}; give another --port") from error
 
@@ -256,4 +260,7 @@ def _tell(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     for row in rows:
         state = " (revoked)" if row["revoked"] else ""
         secret = f"  {row['secret']}" if "secret" in row else ""
-        sys.stdout.write(f"{row['id']}  {row['name']}{state}  weight {row['weight']}{secret}\n")
+        limit = row["max_gpu_s_a_day"]
+        quota = "no GPU limit" if limit is None else f"{limit:g} GPU s a day"
+        shares = f"weight {row['weight']:g}, {quota}, {row['max_waiting']} may wait"
+        sys.stdout.write(f"{row['id']}  {row['name']}{state}  {shares}{secret}\n")

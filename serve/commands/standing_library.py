@@ -1,13 +1,15 @@
-"""`dreamrunner index build|replay|search --index URI`: a library that stays where it is and grows.
+"""`dreamrunner index build|replay|dead|search --index URI`: a library that stays, and grows.
 
 It is no artifact of a film: many runs write to it, one after the other, and searches go on
 meanwhile. A build that was killed goes on when it is called again.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,7 +17,7 @@ from cluster.locate import find_model
 from cluster.profiles import Profile, load_profile
 from cluster.steps import first_line
 from cluster.workdir import WorkDir
-from retrieval_index.manifest import KINDS
+from retrieval_index.manifest import KINDS, json_or_text
 from retrieval_index.options import IndexOptions, LibraryModels, Pool, Workers
 from retrieval_index.records import IndexReport, SearchResult
 from serve.build_display import BuildDisplay
@@ -60,6 +62,39 @@ def replay(
     with BuildDisplay(Console(stderr=True)) as display, _said_well():
         report = replay_index(index, options=options, watch=display)
     return _tell(report, as_json)
+
+
+def dead(*, as_json: bool, index: str) -> int:
+    """Tell which rows a library has as dead letters, and why; by their paths."""
+    from retrieval_index.snapshot import connect
+    from retrieval_index.tables import Library
+
+    with _said_well():
+        connect(index)
+        letters = sorted(map(_letter, Library(index).dead_letters()), key=lambda one: one["path"])
+    if as_json:
+        sys.stdout.write(json.dumps(letters, indent=1) + "\n")
+        return 0
+    for letter in letters:
+        words = (letter["path"], letter["stage"], letter["reason"], letter["message"])
+        sys.stdout.write(": ".join(map(_in_one_line, words)) + "\n")
+    return 0
+
+
+def _letter(found: dict[str, Any]) -> dict[str, Any]:
+    """A dead letter, its row as data. Its path is the row itself where that says none."""
+    row = json_or_text(found["row"])
+    said = row.get("path") if isinstance(row, dict) else None
+    return {
+        "path": said if isinstance(said, str) and said else found["row"],
+        **{name: found[name] for name in ("stage", "reason", "message", "attempts")},
+        "time": found["time"].isoformat(),
+        "row": row,
+    }
+
+
+def _in_one_line(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def search(*, motion: str, profile_name: str, work_dir: Path, index: str) -> SearchResult:

@@ -92,12 +92,13 @@ class StoryRequest(Body):
     """A story to film."""
 
     topic: Topic | None = Field(default=None, examples=["The pirate's day"])
-    """A topic, or a script scene by scene. May be left out where a plan is given."""
-    num_scenes: Annotated[int, Field(ge=1)] | None = None
+    """A topic, or a script scene by scene. Where a plan is given, the film's title; left out: the
+    plan's topic."""
+    num_scenes: Annotated[int, Field(ge=1, strict=True)] | None = None
     characters: Cast | None = None
-    """Left out: those the topic names, and the usual ones."""
+    """Left out: those the topic names, and, unless it names a motion too, the usual ones."""
     wishes: Annotated[tuple[Name, ...], Field(max_length=MAX_WISHES)] | None = None
-    """Motions that must occur; left out: the usual ones."""
+    """Motions that must occur; left out: those the topic names, or else the usual ones."""
     seed: Seed = 0
     """Of the pictures; plans and priors stay."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
@@ -118,6 +119,8 @@ class StoryRequest(Body):
     def _is_about_something(self) -> Self:
         if self.topic is None and self.plan is None:
             raise ValueError("give a topic, or a plan")
+        if self.plan is not None and self.wishes:
+            raise ValueError("wishes are for the planner; with a plan nothing is planned")
         if self.plan is not None and self.num_scenes not in {None, len(self.plan.scenes)}:
             raise ValueError(
                 f"num_scenes is {self.num_scenes}, the plan has {len(self.plan.scenes)} scenes; "

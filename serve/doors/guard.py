@@ -34,6 +34,10 @@ MAX_COMMAS = 100_000
 looked at. The largest plan, each of its captions full of commas, has half of them."""
 
 
+DROPPED_MB = 64
+"""Of a body that is too large, read and dropped at most."""
+
+
 class Journal:
     """Gives every request an id, says it in the answer, and writes one line about it. What went
     wrong on our side is written down with the id, and told without details."""
@@ -105,8 +109,8 @@ def _write_line(scope: Scope, wire: _Wire) -> None:
 
 
 class BodyLimit:
-    """A body is refused by its stated length, or as soon as more than the limit has come: of
-    bytes, or of values in JSON."""
+    """A body is refused by its stated length, or once more than the limit has come: of bytes, or of
+    values in JSON."""
 
     def __init__(self, app: ASGIApp, *, options: DoorOptions) -> None:
         self._app, self._options = app, options
@@ -150,9 +154,22 @@ class _LimitedBody:
         except TimeoutError:
             detail = f"a request must have arrived within {self._timeout_s:g} s"
             raise Refusal(408, "too-slow", detail, headers={"Connection": "close"}) from None
-        self._weigh(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
+        try:
+            self._weigh(message.get("body", b""))
+        except Refusal:
+            await self._drop_rest()
+            raise
         return message
+
+    async def _drop_rest(self) -> None:
+        """Were it left unread, the connection would be reset, and its sender never read why."""
+        num_bytes = 0
+        with anyio.move_on_after(self._until - anyio.current_time()):
+            while not self._is_whole and num_bytes < DROPPED_MB << 20:
+                message = await self._receive()
+                num_bytes += len(message.get("body", b""))
+                self._is_whole = not message.get("more_body", False)
 
     def _weigh(self, content: bytes) -> None:
         self._num_bytes += len(content)

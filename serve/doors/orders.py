@@ -15,9 +15,9 @@ from cluster.ledger.records import canonical
 from pipelines.plan import Character, Record, StoryPlan, canonical_plan, slug
 from serve.doors.bodies import NewCharacter, StoryRequest
 from serve.doors.house import House, checked_character_id
-from serve.doors.plan_check import check_names, check_plan
+from serve.doors.plan_check import check_cast, check_names, check_plan
 from serve.doors.problems import invalid
-from serve.unsaid import plain, unasked, wish_fault
+from serve.unsaid import plain, unasked, unwished, wish_fault
 
 IdempotencyKey = Annotated[
     str | None,
@@ -71,19 +71,22 @@ def submit(
     video: VideoTerms | None = None,
 ) -> Submission:
     """Accept a story. Raises `Refusal`, and what the ledger raises."""
-    given = None if request.plan is None else canonical_plan(request.plan)
+    given = _given_plan(request)
     plan = None if given is None else given.model_dump(mode="json")
     # First of all: what was accepted once is answered again, whatever became of its characters.
     if replay is not None and (first := house.ledger.first_answer(key, replay, plan)) is not None:
         return Submission(story=first, replayed=True)
     cast = cast_of(house, key, request)
     if given is not None:
-        check_plan(given, [character_of(member) for member in cast], house, start="/plan")
+        people = [character_of(member) for member in cast]
+        check_plan(given, people, house, start="/plan")
+        check_cast(given, people, start="")
+    num_scenes = _num_scenes(house, request)
     wanted = Wanted(
         topic=_topic(house, request, "#/topic" if video is None else "#/prompt"),
         cast=cast,
-        num_scenes=_num_scenes(house, request),
-        wishes=_wishes(house, request),
+        num_scenes=num_scenes,
+        wishes=_wishes(house, request, num_scenes),
         seed=request.seed,
         use_priors=request.use_priors,
         video=video,
@@ -103,6 +106,29 @@ def replay_of(name: str | None, door: str, body: Record) -> Replay | None:
 def wanted_of(request: Mapping[str, Any]) -> Wanted:
     """What the ledger kept."""
     return Wanted.model_validate(request)
+
+
+def _given_plan(request: StoryRequest) -> StoryPlan | None:
+    """The plan of a request, called by its topic where it says one."""
+    if request.plan is None:
+        return None
+    topic = request.topic or request.plan.topic
+    return canonical_plan(request.plan).model_copy(update={"topic": topic})
+
+
+def topic_of(story: StoryEntry) -> str:
+    """The one of the plan that it was given, or the one that was ordered."""
+    plan = story.given_plan
+    return wanted_of(story.request).topic if plan is None else str(plan["topic"])
+
+
+def seen_in(story: StoryEntry) -> tuple[CastMember, ...]:
+    """Of the cast, those in the plan that it was given, or all who were ordered."""
+    cast, plan = wanted_of(story.request).cast, story.given_plan
+    if plan is None:
+        return cast
+    seen = StoryPlan.model_validate(plan).entity_ids
+    return tuple(member for member in cast if slug(member.name) in seen)
 
 
 def num_scenes_of(story: StoryEntry) -> int:
@@ -156,12 +182,14 @@ def _member(
 def _unnamed(
     house: House, request: StoryRequest, shipped: dict[str, CastMember]
 ) -> Sequence[CastMember]:
-    """The plan's characters; or those the topic names, and the usual ones."""
+    """The plan's characters; or those the topic names, and the usual ones unless it says what they
+    do."""
     if request.plan is not None:
         return _planned_cast(request.plan, shipped)
     defaults = house.options.defaults
     usual = [slug(name) for name in defaults.characters if slug(name) in shipped]
-    chosen = unasked(request.topic or "", shipped, usual, defaults.num_characters)
+    known = house.backstage.motions
+    chosen = unasked(request.topic or "", shipped, usual, defaults.num_characters, known)
     return [shipped[identity] for identity in chosen]
 
 
@@ -181,12 +209,16 @@ def _num_scenes(house: House, request: StoryRequest) -> int:
     return num
 
 
-def _wishes(house: House, request: StoryRequest) -> tuple[str, ...]:
+def _wishes(house: House, request: StoryRequest, num_scenes: int) -> tuple[str, ...]:
+    known = house.backstage.motions
+    if request.plan is not None:
+        return ()
     if request.wishes is None:
-        return () if request.plan is not None else house.options.defaults.wishes
+        usual = house.options.defaults.wishes
+        return unwished(request.topic or "", known, usual, num_scenes)
     wishes = plain(request.wishes)
     for place, wish in enumerate(wishes):
-        if fault := wish_fault(wish, house.backstage.motions):
+        if fault := wish_fault(wish, known):
             raise invalid(f"#/wishes/{place}", fault)
     return wishes
 

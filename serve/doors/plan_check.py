@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from cluster.profiles import first_fault
 from pipelines.plan import MAX_CHARACTERS, Character, StoryPlan, slug
 from pipelines.plan_lint import lint_scene
-from pipelines.plan_words import LintOptions
+from pipelines.plan_words import Fault, LintOptions
+from pipelines.story_lint import lint_cast
 from serve.doors.bodies import EMPTY, NewCharacter, says_something
 from serve.doors.house import House
 from serve.doors.problems import FaultView, invalid, of_faults
@@ -22,11 +23,22 @@ def check_plan(
     """Raise `serve.doors.problems.Refusal` with every fault; ``start`` points to the plan."""
     if not says_something(plan.topic):
         raise invalid(f"#{start}/topic", EMPTY)
-    check_names(plan.characters, f"#{start}/characters")
+    named = check_names(plan.characters, f"#{start}/characters")
+    check_cast(plan, [Character(name=one.name, phrase=one.phrase) for one in named], start)
     if len(plan.scenes) > house.backstage.max_scenes:
         message = f"{len(plan.scenes)} scenes; at most {house.backstage.max_scenes}"
         raise invalid(f"#{start}/scenes", message)
     faults = list(_crowds(plan, start)) or list(_breaches(plan, cast, house, start))
+    if faults:
+        raise of_faults(faults)
+
+
+def check_cast(plan: StoryPlan, cast: Sequence[Character], start: str) -> None:
+    """Raise `serve.doors.problems.Refusal` for those of a cast who are nowhere to be seen."""
+    faults = [
+        FaultView(pointer=f"#{start}/characters", detail=_told(fault))
+        for fault in lint_cast(plan, cast)
+    ]
     if faults:
         raise of_faults(faults)
 
@@ -67,5 +79,8 @@ def _breaches(
     options = LintOptions.of(house.options.travelling, house.backstage.motions)
     for number, scene in enumerate(plan.scenes):
         for fault in lint_scene(scene, cast, options=options):
-            detail = f"rule {fault.rule}: {fault}"
-            yield FaultView(pointer=f"#{start}/scenes/{number}", detail=detail)
+            yield FaultView(pointer=f"#{start}/scenes/{number}", detail=_told(fault))
+
+
+def _told(fault: Fault) -> str:
+    return f"rule {fault.rule}: {fault}"

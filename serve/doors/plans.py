@@ -9,13 +9,13 @@ from pydantic import BeforeValidator
 from starlette.responses import JSONResponse
 
 from cluster.ledger import PlanConflict, StoryEntry
-from pipelines.plan import StoryPlan, canonical_plan
+from pipelines.plan import StoryPlan, canonical_plan, slug
 from serve.doors.bodies import refuse_unseen
 from serve.doors.examples import PLAN
 from serve.doors.house import AHouse, AKey, House, StoryId
 from serve.doors.orders import CastMember, character_of, wanted_of
 from serve.doors.plan_check import check_plan
-from serve.doors.problems import Refusal
+from serve.doors.problems import Refusal, invalid
 from serve.doors.stories import StoryView, view_of
 
 router = APIRouter(prefix="/v1/stories", tags=["plans"])
@@ -78,12 +78,23 @@ def edit_plan(
     cast = wanted_of(story.request).cast
     plan = canonical_plan(plan)
     check_plan(plan, [character_of(member) for member in cast], house)
+    _refuse_strangers(plan, cast)
     _look_for_images(cast, house)
     edited = house.ledger.replace_plan(
         story_id, plan.model_dump(mode="json"), if_match=tag, key_id=key.id
     )
     response.headers["ETag"] = f'"{edited.plan_tag}"'
     return view_of(edited, request)
+
+
+def _refuse_strangers(plan: StoryPlan, cast: Sequence[CastMember]) -> None:
+    """An edit may leave somebody out; how a new one looks, the story was never told."""
+    known = {slug(member.name): member.name for member in cast}
+    for place, name in enumerate(plan.characters):
+        if slug(name) not in known:
+            told = ", ".join(known.values())
+            message = f"{name} is not in this story, which has {told}; order a new one"
+            raise invalid(f"#/characters/{place}", message)
 
 
 def _look_for_images(cast: Sequence[CastMember], house: House) -> None:

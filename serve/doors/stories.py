@@ -16,7 +16,9 @@ from serve.doors.orders import (
     IdempotencyKey,
     num_scenes_of,
     replay_of,
+    seen_in,
     submit,
+    topic_of,
     wanted_of,
 )
 
@@ -151,8 +153,9 @@ def view_of(story: StoryEntry, request: Request, *, now_s: float | None = None) 
     started = ended if story.started_s is None else story.started_s
     return StoryView(
         **story.model_dump(include=set(StoryView.model_fields) & set(StoryEntry.model_fields)),
-        **wanted.model_dump(exclude={"cast", "num_scenes", "video"}),
-        characters=wanted.cast,
+        **wanted.model_dump(exclude={"topic", "cast", "num_scenes", "video"}),
+        topic=topic_of(story),
+        characters=seen_in(story),
         num_scenes=num_scenes_of(story),
         waited_s=round(max(0.0, started - story.created_s), 3),
         ran_s=round(max(0.0, ended - started), 3),

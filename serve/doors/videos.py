@@ -22,6 +22,7 @@ from serve.doors.orders import (
     num_scenes_of,
     replay_of,
     submit,
+    topic_of,
     wanted_of,
 )
 from serve.doors.problems import Refusal, invalid
@@ -187,7 +188,7 @@ def view_of(story: StoryEntry, house: House) -> VideoView:
         completed_at=_completed_at(story),
         status=_STATUS[story.state],
         progress=_percent(story),
-        prompt=wanted.topic,
+        prompt=topic_of(story),
         error=_error(story),
         **terms.model_dump(),
     )

@@ -12,11 +12,12 @@ from pipelines.plan import (
     Region,
     Role,
     Scene,
+    StoryPlan,
     canonicalise,
 )
 from pipelines.plan_lint import lint_scene
 from pipelines.plan_words import LintOptions, names, travels
-from pipelines.story_lint import lint_story
+from pipelines.story_lint import lint_cast, lint_story
 
 ANN = Character(name="Ann", phrase="witch")
 BOB = Character(name="Bob", phrase="bear")
@@ -122,6 +123,13 @@ def test_rule_5_narration_and_motions_agree() -> None:
     known = LintOptions(vocabulary=("walking", "waving", "dancing"))
     named = scene(good_frames(), narration="Ann is walking, waving, dancing.")
     assert rules(named, options=known) == {5}
+
+
+def test_a_motion_under_the_id_of_another_is_told_by_its_id() -> None:
+    frames = good_frames()
+    frames[2] = [frames[2][0].model_copy(update={"motion_id": "jumping"})]
+    (fault,) = [f for f in lint_scene(scene(frames), CAST) if "of this scene" in f.message]
+    assert fault.message.startswith('jumping (motion_id of "walking") is not a motion')
 
 
 def test_rule_5_roles_are_kept() -> None:
@@ -231,6 +239,14 @@ def test_story_faults(outlines: list[Outline], options: dict[str, object], rule:
 
 def test_a_good_story() -> None:
     assert lint_story([outline()], (ANN,), num_scenes=1, wishes=("walking",)) == []
+
+
+def test_everybody_in_a_plan_is_seen_somewhere() -> None:
+    plan = StoryPlan(topic="a day", characters=("Ann", "Bob"), scenes=(scene(good_frames()),))
+    assert lint_cast(plan, (ANN,)) == []
+    (fault,) = lint_cast(plan, CAST)
+    assert (fault.rule, fault.where) == (7, "characters")
+    assert "Bob has no region in any scene" in fault.message
 
 
 def test_an_outline_knows_its_roles() -> None:

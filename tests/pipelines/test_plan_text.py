@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.plan import Box, KeyFrame, Layout, Region
+from pipelines.plan import Box, Character, KeyFrame, Layout, Region, StoryPlan
+from pipelines.plan_lint import lint_scene
 from pipelines.plan_text import PlanSyntaxError, parse_plan, write_plan
+from pipelines.story_lint import lint_cast
 
 LINE = '[["witch", "walking", "a witch is walking in the park"], [0.0, 0.1, 0.6, 1.0]]'
 CAT = '[["cat", "none", "a cat in the park"], [0.6, 0.5, 0.9, 1.0]]'
@@ -115,6 +119,17 @@ def test_prose_around_the_plan_is_left_out() -> None:
     assert [repair.message for repair in repairs] == ["text after the last frame: left out"]
 
 
+def test_the_documents_example_is_a_plan() -> None:
+    document = Path("docs/architecture.md").read_text(encoding="utf-8")
+    _, text, _, file, *_ = document.partition("## A plan as text")[2].split("```")
+    layout, repairs = parse_plan(text)
+    assert repairs == []
+    filled = file.removeprefix("json").replace("LAYOUT", layout.model_dump_json())
+    plan = StoryPlan.model_validate_json(filled)
+    witch = Character(name="witch", phrase="witch")
+    assert lint_scene(plan.scenes[0], (witch,)) == lint_cast(plan, (witch,)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column", "message"),
     [
@@ -140,6 +155,12 @@ def test_prose_around_the_plan_is_left_out() -> None:
         (plan(LINE[:-24]), 2, 12, "no box"),
         (f"{plan()}\n{plan()}", 8, 1, "second background"),
         ("x" * 100_001, 1, 1, "at most 100000"),
+        ("\n".join(["Background: a", *(f"Frame_{n}:" for n in range(1, 7))]), 2, 1, "frame 1"),
+        (plan().replace(f"Frame_3: [{LINE}]", "Frame_3:"), 4, 1, "nothing behind frame 3"),
+        (plan().replace(f"Frame_3: [{LINE}]", "**Frame_3:**\n"), 4, 1, "nothing behind frame 3"),
+        (f"{plan(numbers=range(1, 6))}\nFrame_6:\n", 7, 1, "nothing behind frame 6"),
+        (plan(LINE.replace("witch", "wit\0ch")), 2, 16, "control character, '\\x00'"),
+        (plan(LINE.replace("witch", "\x1b[1mwitch")), 2, 13, "control character, '\\x1b'"),
     ],
 )
 def test_the_rest_is_refused_with_its_place(

@@ -83,6 +83,15 @@ def test_a_story_is_one_call_and_one_a_scene() -> None:
     assert ticks == [(0, 2), (1, 2), (2, 2)]
 
 
+def test_who_got_no_part_is_not_in_the_plan() -> None:
+    tom = Character(name="Tom", phrase="old sailor")
+    story = STORY.model_copy(update={"characters": (ANN, tom, BOB)})
+    assert plan_story(Script(OUTLINES, layout()), story, options=OPTIONS).characters == (
+        "Ann",
+        "Bob",
+    )
+
+
 def test_the_model_is_told_what_was_wrong() -> None:
     engine = Script(OUTLINES, layout((0, 60, 10, 10, 10, 10)), layout(place=""), layout())
     plan_story(engine, STORY, options=OPTIONS)

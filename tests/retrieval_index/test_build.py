@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import lancedb
 import psutil
@@ -87,6 +88,41 @@ def test_every_row_is_indexed_or_dead_once(
     assert (again.total_videos, again.total_segments, again.total_dead) == (5, len(segments), 3)
     assert column(uri, "segments", "id") == segments
     assert len(column(uri, "runs", "id")) == 2
+
+
+def test_where_nothing_is_new_no_worker_is_started(
+    tmp_path: Path, mixed: Path, options: IndexOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "db")
+    told = [line for line in mixed.read_text().splitlines() if "copy.mp4" not in line]
+    mixed.write_text("\n".join(told) + "\n")
+    build_here(mixed, uri, options)
+    states: list[BuildState] = []
+
+    class Unwanted:
+        def of_parts(self, *_: object) -> NoReturn:
+            raise AssertionError("nothing is to be done")
+
+        of_works = of_parts
+
+    def build(**words: Any) -> IndexReport:
+        return build_index(
+            mixed, uri, options=options, pipeline=Unwanted(), watch=states.append, **words
+        )
+
+    report = build()
+    assert (report.rows_in, report.known, report.bottleneck) == (8, 8, "")
+    assert (report.total_videos, report.total_dead) == (5, 3)
+    assert [(state.done, state.total) for state in states] == [(8, 8)]
+    with pytest.raises(AssertionError):
+        build(recheck=True)
+    monkeypatch.setattr("retrieval_index.build.LOOKED_THROUGH", 7)
+    with pytest.raises(AssertionError):
+        build()
+    monkeypatch.undo()
+    mixed.write_text(mixed.read_text() + '{"path": "new.mp4", "caption": "a person is bowing"}\n')
+    with pytest.raises(AssertionError):
+        build()
 
 
 def test_what_a_writer_left_half_done_is_swept(

@@ -40,6 +40,7 @@ def test_these_commands_are_there():
             "plan",
             "parse-plan",
             "index build",
+            "index dead",
             "index replay",
             "index search",
             "prior",
@@ -57,7 +58,7 @@ def test_every_command_has_an_example_that_parses_and_takes_json(name):
     example = parser.epilog.removeprefix("example: dreamrunner ")
     words = shlex.split(example)
     assert vars(build_parser().parse_args([*words, "--json"]))["as_json"]
-    if name not in {"parse-plan", "serve-config", "key"}:
+    if name not in {"parse-plan", "index dead", "serve-config", "key"}:
         assert "profile_name" in vars(build_parser().parse_args(words))
 
 

@@ -36,7 +36,7 @@ def order(call, studio: Path, taken: list[Order]) -> Callable[..., Order]:
     def ordered(plan: StoryPlan, *words: object) -> Order:
         Path("plan.json").write_text(plan.model_dump_json())
         profile = ("--profile", studio / "tiny.yaml")
-        code, _, err = call("film", "a day", "--plan", "plan.json", *profile, *words)
+        code, _, err = call("film", "--plan", "plan.json", *profile, *words)
         assert (code, taken != []) == (1, True), err
         return taken.pop()
 
@@ -44,9 +44,9 @@ def order(call, studio: Path, taken: list[Order]) -> Callable[..., Order]:
 
 
 def plan_of(*characters: str) -> StoryPlan:
-    return StoryPlan(
-        topic="a day", characters=characters, scenes=(scene_of("cat", "bowing", "forest"),)
-    )
+    """A scene of each."""
+    scenes = tuple(scene_of(name, "bowing", "forest") for name in characters)
+    return StoryPlan(topic="a day", characters=characters, scenes=scenes)
 
 
 def test_the_plans_characters_are_filmed(order):
@@ -61,7 +61,38 @@ def test_the_plans_characters_are_filmed(order):
 
 def test_characters_that_are_named_are_the_cast(order):
     words = ("--character", "pirate", "--character", "Ann=girl witch")
-    assert [member.name for member in order(plan_of("witch"), *words).cast] == ["pirate", "Ann"]
+    cast = order(plan_of("Ann", "witch", "pirate"), *words).cast
+    assert [(member.name, member.phrase) for member in cast] == [
+        ("pirate", "pirate"),
+        ("Ann", "girl witch"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "titles"), [((), "a day"), (("a day",), "a day"), ((" Her day ",), "Her day")]
+)
+def test_a_topic_beside_a_plan_is_the_films_title(order, words, titles):
+    made = order(plan_of("pirate"), *words)
+    assert made.plan is not None
+    assert (made.topic, made.plan.topic) == (titles, titles)
+
+
+def test_a_film_is_about_something(call):
+    assert_bad_input(call("film"), "a topic, or --plan FILE")
+
+
+@pytest.mark.parametrize("words", [(), ("--character", "cat=ginger cat")])
+def test_who_is_said_to_be_in_a_plan_and_is_not_is_told(call, studio, words):
+    plan = plan_of("witch").model_copy(update={"characters": ("witch", "zorblax")})
+    Path("plan.json").write_text(plan.model_dump_json())
+    for command in (("film", "--plan", "plan.json", *words), ("render", "plan.json")):
+        assert_bad_input(
+            call(*command, "--profile", studio / "tiny.yaml"),
+            "plan plan.json: rule 7: characters:",
+            "leave cat out (and 1 more fault)\n"
+            if words and command[0] == "film"
+            else "zorblax has no region in any scene; give zorblax one, or leave zorblax out\n",
+        )
 
 
 def test_a_plan_that_names_nobody_or_nothing_is_told(call, studio):
@@ -72,7 +103,8 @@ def test_a_plan_that_names_nobody_or_nothing_is_told(call, studio):
         (("x" * 61,), "plan plan.json: characters.0"),
         (tuple(f"bear {n}" for n in range(9)), "characters"),
     ):
-        Path("plan.json").write_text(plan_of(*characters).model_dump_json())
+        plan = plan_of("cat").model_copy(update={"characters": characters})
+        Path("plan.json").write_text(plan.model_dump_json())
         assert_bad_input(call(*words), told)
 
 
@@ -92,7 +124,7 @@ def varied(plan: StoryPlan) -> StoryPlan:
 
 def test_one_entity_doing_one_motion_has_one_caption(order):
     (scene,) = order(varied(plan_of("pirate"))).plan.scenes
-    assert scene.layout.captions == ("a cat is bowing in the forest, second 0",)
+    assert scene.layout.captions == ("a pirate is bowing in the forest, second 0",)
 
 
 def test_a_plan_that_breaks_rules_is_told(call, studio):
@@ -104,8 +136,8 @@ def test_a_plan_that_breaks_rules_is_told(call, studio):
     for words in (("film", "x", "--plan", "plan.json"), ("render", "plan.json")):
         assert_bad_input(
             call(*words, *profile),
-            "plan plan.json: scene 1: rule 1: key frame 3, cat: box width is 0.10",
-            "more",
+            "plan plan.json: scene 1: rule 1: key frame 3, pirate: box width is 0.10",
+            "(and 3 more faults)",
         )
 
 
@@ -114,7 +146,7 @@ def test_more_captions_than_fit_a_scene_are_told_before_anything_is_learned(call
     frames = told["scenes"][0]["layout"]["key_frames"]
     for frame in frames:
         (region,) = frame["regions"]
-        frame["regions"] = [{**region, "entity_id": f"{i}"} for i in range(70)]
+        frame["regions"] = [region, *({**region, "entity_id": f"{i}"} for i in range(69))]
     Path("plan.json").write_text(StoryPlan.model_validate(told).model_dump_json())
     words = ("film", "x", "--plan", "plan.json", "--profile", studio / "tiny.yaml")
     assert_bad_input(call(*words), "70 different captions; use at most 19")

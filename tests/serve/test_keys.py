@@ -16,7 +16,10 @@ def test_a_key_is_added_listed_and_revoked(call):
     (revoked,) = json.loads(out)
     assert (code, revoked["id"], revoked["revoked"]) == (0, added["id"], True)
     assert json.loads(call("key", "list", "--json")[1]) == [revoked]
-    assert call("key", "list")[1] == f"{added['id']}  studio-7 (revoked)  weight 2.5\n"
+    assert call("key", "add", "other", "--max-waiting", "7")[0] == 0
+    one, other = call("key", "list")[1].splitlines()
+    assert one == (f"{added['id']}  studio-7 (revoked)  weight 2.5, 60 GPU s a day, 1000 may wait")
+    assert other.endswith("  other  weight 1, no GPU limit, 7 may wait")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from cluster.ledger import Key
 from cluster.local import RayStartError
 from cluster.workdir import WorkDir
 from serve.commands import serving
+from serve.errors import InputError
 from tests.serve.command_line import Call, Outcome
 
 
@@ -83,6 +84,8 @@ def test_a_port_in_use_is_told_before_ray_starts(call, studio):
     code, _, err = call("serve", *words, "--host", "no.such.host.invalid")
     assert (code, NoRay.started) == (2, 0)
     assert "no.such.host.invalid is no address" in err
+    with pytest.raises(InputError, match=r"192\.0\.2\.1 is no address of this machine"):
+        serving.check_free("192.0.2.1", port)
 
 
 @pytest.mark.parametrize(

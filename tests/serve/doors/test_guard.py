@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from serve.doors.app import make_doors
 from serve.doors.examples import PLAN
+from serve.doors.guard import DROPPED_MB
 from tests.serve.doors.house import Caller, endless, listening, options
 
 JSON = {"Content-Type": "application/json"}
@@ -91,7 +92,21 @@ def test_a_body_without_end_is_left_at_the_limit(alice, path, limit_mb, kind):
     assert answer.status_code in (400, 413)
     if kind == "application/json":
         assert answer.status_code == 413
-    assert taken[0] <= limit_mb * 16 + 2
+    assert taken[0] <= (limit_mb + DROPPED_MB) * 16 + 2
+
+
+def test_who_sends_too_much_without_saying_so_is_told(app, ledger):
+    secret = ledger.add_key("alice")[1]
+    head = (
+        "POST /v1/stories HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {secret}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
+    with listening(app) as url, socket.socket() as sender:
+        sender.settimeout(60)
+        sender.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        sender.sendall(head.encode() + chunk * 30 + b"0\r\n\r\n")
+        assert sender.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "x", "9" * 30, " "])

@@ -1,6 +1,7 @@
 """Plans are edited by who has read them, when nothing is under way."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from pipelines.plan import StoryPlan
 from serve.doors import plans
 from serve.doors.examples import PLAN
 from tests.serve.doors.house import finish, png
+
+KNIGHT = json.loads(json.dumps(PLAN).replace("pirate", "knight"))
 
 
 def edited(**changes: Any) -> dict[str, Any]:
@@ -94,6 +97,21 @@ def test_a_story_is_as_long_as_the_plan_it_was_given(alice, ledger, story):
         assert shown["seconds"] == "18"
 
 
+def test_a_story_tells_who_is_in_its_edited_plan_and_its_topic(alice, ledger):
+    story = alice.order(characters=["pirate", "witch"], num_scenes=1)
+    finish(ledger, story, PLAN)
+
+    def told() -> list[object]:
+        view = alice("GET", f"/v1/stories/{story}").json()
+        video = alice("GET", f"/v1/videos/{story.replace('story_', 'video_')}").json()
+        return [view["topic"], video["prompt"], [member["name"] for member in view["characters"]]]
+
+    assert told() == ["a pirate's day", "a pirate's day", ["pirate", "witch"]]
+    plan = {**PLAN, "topic": "His day"}
+    alice("PUT", f"/v1/stories/{story}/plan", json=plan, headers={"If-Match": "*"})
+    assert told() == ["His day", "His day", ["pirate"]]
+
+
 def test_a_stale_edit_is_refused_also_if_the_story_ends_meanwhile(
     alice, ledger, story, monkeypatch
 ):
@@ -174,6 +192,8 @@ def test_a_fault_is_told_without_what_follows_from_it(alice, story):
         ({**PLAN, "characters": []}, "#/characters", "nobody is in"),
         ({**PLAN, "characters": ["x" * 61]}, "#/characters/0", "at most 60"),
         ({**PLAN, "characters": ["?"]}, "#/characters/0", "no letters"),
+        ({**PLAN, "characters": ["pirate", "witch"]}, "#/characters", "witch has no region"),
+        (KNIGHT, "#/characters/0", "knight is not in this story, which has pirate; order"),
         ({**PLAN, "characters": ["Mira", "mira"]}, "#/characters", "same name"),
         ({**PLAN, "characters": [f"n{n}" for n in range(9)]}, "#/characters", "more than 8"),
         ({**PLAN, "scenes": PLAN["scenes"] * 6}, "#/scenes", "at most 5"),

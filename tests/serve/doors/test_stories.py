@@ -74,6 +74,8 @@ def test_a_plan_may_be_given(alice, ledger):
         ({"topic": "x", "callback_url": "http://10.0.0.1/"}, "#/callback_url", "not permitted"),
         ({"topic": "x", "a/b~c": 1}, "#/a~1b~0c", "not permitted"),
         ({"topic": "x", "num_scenes": 0}, "#/num_scenes", "greater than"),
+        ({"topic": "x", "num_scenes": True}, "#/num_scenes", "valid integer"),
+        ({"topic": "x", "num_scenes": "1"}, "#/num_scenes", "valid integer"),
         ({"topic": "x", "num_scenes": 6}, "#/num_scenes", "at most 5"),
         ({"topic": "x", "seed": -1}, "#/seed", "greater than"),
         ({"topic": "x", "seed": 2**53}, "#/seed", "less than"),
@@ -96,6 +98,9 @@ def test_a_plan_may_be_given(alice, ledger):
         ({"plan": {**PLAN, "characters": ["x" * 61]}}, "#/plan/characters/0", "60"),
         ({"plan": {**PLAN, "characters": ["x"] * 9}}, "#/plan/characters", "more than 8"),
         ({"plan": {**PLAN, "characters": ["?"]}}, "#/plan/characters/0", "no letters"),
+        ({"plan": {**PLAN, "characters": ["pirate", "Zorblax"]}}, "#/plan/characters", "Zorblax"),
+        ({"plan": PLAN, "characters": ["pirate", "witch"]}, "#/characters", "witch has no region"),
+        ({"plan": PLAN, "wishes": ["bowing"]}, "#", "with a plan nothing is planned"),
         ([], "#", ""),
         ("text", "#", ""),
         (None, "#", ""),
@@ -114,7 +119,8 @@ def test_bad_input_stops_at_the_door(alice, ledger, body, pointer, words):
 
 
 def test_the_topic_of_a_plan_may_be_beyond_the_planner(alice):
-    alice.order(topic="x" * 1001, plan=PLAN)
+    titled = alice.order(topic="x" * 1001, plan=PLAN)
+    assert alice("GET", f"/v1/stories/{titled}/plan").json()["topic"] == "x" * 1001
     alice.order(topic=None, plan={**PLAN, "topic": "x" * 1001})
 
 

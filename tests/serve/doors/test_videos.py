@@ -65,6 +65,13 @@ def test_the_stock_client_makes_a_film(client, ledger):
         client.videos.retrieve(video.id)
 
 
+def test_a_prompt_that_says_who_does_what_is_kept_to(client, ledger):
+    video = client.videos.create(prompt="The knight is waving on the beach")
+    request = ledger.story(video.id.replace("video_", "story_")).request
+    assert [member["name"] for member in request["cast"]] == ["knight"]
+    assert request["wishes"] == ["waving"]
+
+
 def test_a_videos_way(client, ledger):
     video = client.videos.create(
         prompt="a day",
