@@ -19,6 +19,7 @@ from cluster.reader import RECORD_OF_FILM, Reader
 from cluster.workdir import WorkDir
 from pipelines.metric_definitions import Scores
 from pipelines.scene_figures import StoryFigures
+from pipelines.whole_file import whole
 from serve.commands.filming import announce
 from serve.display import Display
 from serve.film_input import GivenFilm
@@ -49,9 +50,8 @@ class KeptFigures:
 
     def put(self, film: GivenFilm, figures: StoryFigures) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = self._file(film).with_suffix(".part")
-        aside.write_bytes(_FIGURES.dump_json(figures))
-        aside.replace(self._file(film))
+        with whole(self._file(film)) as aside:
+            aside.write_bytes(_FIGURES.dump_json(figures))
 
     def _file(self, film: GivenFilm) -> Path:
         return self._folder / f"{film.path.parent.name}.json"

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from miniature.optim import MuonAdam
+from pipelines.whole_file import whole
 
 _SHARD_BYTES = 11 * 2**20
 
@@ -37,10 +38,8 @@ def save_state(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     for old in folder.glob(f"{name}-*.safetensors"):
         old.unlink()
     for index, part in enumerate(shards):
-        target = folder / f"{name}-{index}.safetensors"
-        partial = target.with_suffix(".partial")
-        save_file(part, partial)
-        partial.rename(target)
+        with whole(folder / f"{name}-{index}.safetensors") as aside:
+            save_file(part, aside)
 
 
 def load_state(folder: Path, name: str, device: str = "cpu") -> dict[str, Tensor]:
