@@ -136,7 +136,7 @@ class Crew:
         try:
             seconds = await self._try(step, tenant)
             end = "done"
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, KeyboardInterrupt):  # the latter while Ray starts
             end = "cancelled"
             raise
         finally:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cluster.artifacts import Artifact, LocalStore
 from cluster.crew import Crew, Watch
-from cluster.local import LocalRay, end_leftovers
+from cluster.local import LocalRay, end_leftovers, heed_sigterm
 from cluster.order import Order
 from cluster.outlook import look_ahead
 from cluster.resources import Machine, Resources, Share
@@ -25,11 +25,13 @@ T = TypeVar("T")
 
 @contextmanager
 def at_work(work: WorkDir, machine: Machine) -> Iterator[LocalRay]:
-    """The work folder, held alone, and a Ray for it that starts when it is first needed.
+    """The work folder, held alone, and a Ray for it that starts when it is first needed. A SIGTERM
+    is a Ctrl-C from now on.
 
     Raises `BusyError` when another command is at work in the folder.
     """
     with work.locked():
+        heed_sigterm()
         end_leftovers(work)
         ray = LocalRay(work, machine)
         try:

@@ -67,13 +67,16 @@ class Estimate:
                 each = self.seconds_each.get(kind, 0.0)
                 together = min(count, self.lanes.get(kind, 1))
                 how = f", {together} at a time" if together > 1 else ""
-                lines.append(f"{_counted(count, NAMES[kind])} (about {each:.0f} s each{how})")
+                lines.append(f"{counted(count, NAMES[kind])} (about {each:.0f} s each{how})")
         return lines
 
 
-def _counted(count: int, name: str) -> str:
+def counted(count: int, name: str) -> str:
+    """So many of what has this name, in words."""
     if count == 1:
         return f"1 {name}"
+    if name.endswith("y"):
+        return f"{count} {name[:-1]}ies"
     return f"{count} {name}{'es' if name.endswith('ch') else 's'}"
 
 

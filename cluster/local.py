@@ -98,7 +98,7 @@ class LocalRay:
                 if attempt + 1 == _START_TRIES:
                     told = f"Ray does not start on this machine: {first_line(error)}"
                     raise RayStartError(told) from error
-        _heed_sigterm()
+        heed_sigterm()  # Ray's own handler ends the process with the signal's number
         return module
 
     def _init(self, ray: Any) -> None:
@@ -125,8 +125,8 @@ class LocalRay:
             end_leftovers(self._work)
 
 
-def _heed_sigterm() -> None:
-    """Take a SIGTERM for a Ctrl-C: Ray's own handler ends the process with the signal's number."""
+def heed_sigterm() -> None:
+    """From now on take a SIGTERM for a Ctrl-C: who is told to stop says that it did."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 

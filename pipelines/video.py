@@ -386,7 +386,8 @@ def resize_frames(frames: Frames, size_px: tuple[int, int]) -> Frames:
     import torch  # late: who only reads videos is light without it
     from torch.nn import functional
 
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
+    given = np.require(frames, requirements=["C", "W"])  # those of a picture may be read-only
+    pixels = torch.from_numpy(given).permute(0, 3, 1, 2).float()
     pixels = functional.interpolate(pixels, size_px, mode="bicubic", antialias=True)
     resized: Frames = pixels.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
     return resized

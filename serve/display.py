@@ -120,10 +120,11 @@ class Display:
 
 
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    """A table whose columns after the first are right-aligned."""
+    """A table whose columns after the first are right-aligned; a long word goes on in the next
+    line, as a path that is cut off is of no use."""
     drawn = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
     for number, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if number else "left")
+        drawn.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     return drawn

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from cluster.director import at_work
+from cluster.estimate import counted
 from cluster.local import ADDRESS
 from cluster.order import ALL_PRIORS, NO_PRIORS, PriorKind
 from cluster.profiles import Profile, load_profile
@@ -106,7 +107,8 @@ def _film_and_measure(
     orders = [order for _, order in asked]
     num_scenes = sum(order.num_scenes for order in orders)
     with at_work(work, profile.resources.machine) as ray:
-        console.print(f"Filming {len(orders)} stories: {num_scenes} scenes.", highlight=False)
+        told = f"{counted(len(orders), 'story')}: {counted(num_scenes, 'scene')}"
+        console.print(f"Filming {told}.", highlight=False)
         with Display(console, announce(console, orders, profile, work)) as display:
             films = film_stories(
                 asked, ray=ray, work=work, resources=profile.resources, watch=display

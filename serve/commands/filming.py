@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cluster.artifacts import LocalStore
 from cluster.director import at_work_on, direct_on
-from cluster.estimate import Estimate, estimate
+from cluster.estimate import Estimate, counted, estimate
 from cluster.locate import member, open_studio
 from cluster.order import ALL_PRIORS, NO_PRIORS, Order
 from cluster.outlook import look_ahead
@@ -21,6 +21,7 @@ from pipelines.plan import Character
 from serve.delivery import deliver
 from serve.display import Display, minutes, table
 from serve.errors import InputError
+from serve.parts import tell_partless
 from serve.story_input import (
     check_plan,
     check_topic,
@@ -76,7 +77,8 @@ def film(
     console = Console(stderr=True)
     cast = ", ".join(member.name for member in order.cast)
     with at_work_on([order], work, profile.resources.machine) as ray:
-        told = f'Filming "{order.topic}" with {cast}: {order.num_scenes} scenes.'
+        scenes = counted(order.num_scenes, "scene")
+        told = f'Filming "{order.topic}" with {cast}: {scenes}.'
         console.print(told, markup=False)
         with Display(console, announce(console, [order], profile, work)) as display:
             (made,) = asyncio.run(
@@ -85,7 +87,9 @@ def film(
     folder = LocalStore(work.artifacts).folder(made)
     for name, path in outputs.items():
         deliver(folder / name, path)
-    _conclude(console, display, json.loads(outputs[RECORD_OF_FILM].read_text()), outputs, as_json)
+    record = json.loads(outputs[RECORD_OF_FILM].read_text())
+    tell_partless(console, [member.name for member in order.cast], record["characters"])
+    _conclude(console, display, record, outputs, as_json)
     return 0
 
 

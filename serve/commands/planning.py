@@ -18,6 +18,7 @@ from pipelines.plan_text import MAX_CHARACTERS, parse_plan
 from serve.delivery import deliver
 from serve.display import Display, table
 from serve.errors import InputError
+from serve.parts import tell_partless
 from serve.story_input import (
     check_topic,
     check_work_dir,
@@ -61,7 +62,9 @@ def plan(
         deliver(folder / PLAN, output)
     if as_json or output is None:
         sys.stdout.write(text + "\n")
-    _describe(console, StoryPlan.model_validate_json(text))
+    written = StoryPlan.model_validate_json(text)
+    _describe(console, written)
+    tell_partless(console, [character.name for character in story.characters], written.characters)
     return 0
 
 

@@ -11,9 +11,10 @@ from cluster.artifacts import Artifact, LocalStore
 from cluster.estimate import estimate_kinds
 from cluster.inline import Bench
 from cluster.locate import open_studio
-from cluster.profiles import load_profile
+from cluster.profiles import Profile, load_profile
 from cluster.reader import SCENE
 from cluster.workdir import WorkDir
+from pipelines.plan import Character, StoryPlan
 from serve.delivery import deliver
 from serve.display import Display
 from serve.errors import InputError
@@ -21,6 +22,7 @@ from serve.story_input import (
     check_plan,
     check_work_dir,
     check_writable,
+    choose_characters,
     planned_characters,
     read_plan,
 )
@@ -36,14 +38,14 @@ def render(
     work_dir: Path,
     as_json: bool,
     priors: Sequence[str] = (),
+    characters: Sequence[str] = (),
     use_regions: bool = True,
 ) -> int:
     """Render a scene; the same one that a film with this seed and these priors has."""
     profile = load_profile(profile_name)
     check_writable(output)
     plan = read_plan(plan_file)
-    cast = planned_characters(plan, plan_file, profile) if plan.characters else ()
-    check_plan(plan, plan_file, cast, profile)
+    check_plan(plan, plan_file, _cast(characters, plan, plan_file, profile), profile)
     if number > len(plan.scenes):
         raise InputError(f"scene {number}: the plan has {len(plan.scenes)}")
     check_work_dir(work_dir)
@@ -58,6 +60,15 @@ def render(
     told = {"output": str(output), "artifact": str(step.artifact)}
     sys.stdout.write(json.dumps(told, indent=1) + "\n" if as_json else f"{output}\n")
     return 0
+
+
+def _cast(
+    wanted: Sequence[str], plan: StoryPlan, path: Path, profile: Profile
+) -> tuple[Character, ...]:
+    """Who is in the plan: its captions may tell of a character by its phrase, which no plan has."""
+    if wanted:
+        return choose_characters(plan.topic, wanted, profile)
+    return planned_characters(plan, path, profile) if plan.characters else ()
 
 
 def _prior(name: str, store: LocalStore) -> Artifact:

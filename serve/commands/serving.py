@@ -30,6 +30,7 @@ from serve.errors import InputError, UnavailableError
 from serve.premises import Site
 from serve.pulse import Pulse
 from serve.story_input import check_work_dir
+from serve.withdrawal import withdraw
 
 LEDGER = "ledger.sqlite"
 RAY_ENVIRONMENT = {
@@ -85,7 +86,7 @@ def run(
                 secret = _first_key(work) if auth else None
                 _say(host, port, secret, _metrics(), as_json=as_json)
                 _until(told)
-                _withdraw()
+                withdraw()
         finally:
             ray.stop()
     return 0
@@ -118,12 +119,6 @@ def _deploy(application: AppArgs, host: str, port: int) -> None:
         serve.run(build(application), name=APP, route_prefix="/", logging_config=logs)
     except RuntimeError as error:
         raise UnavailableError(f"{first_line(error)} (more in {folder})") from error
-
-
-def _withdraw() -> None:
-    from ray import serve
-
-    serve.shutdown()
 
 
 def _metrics() -> str:

@@ -66,6 +66,18 @@ def test_workers_that_never_bring_a_result_fail_the_step(tmp_path):
     assert seat.begun == 3
 
 
+def test_a_stop_while_ray_starts_for_a_step_is_no_failure_of_it(tmp_path):
+    def hire(*_: object) -> Forgetful:
+        raise KeyboardInterrupt
+
+    work, store = site(tmp_path)
+    told: list[str] = []
+    crew = Crew(work, store, one_pool(1), hire, lambda event: told.append(event.state))
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(crew.run(STEP))
+    assert told == ["waiting", "cancelled"]
+
+
 class Mortal:
     """A worker that does its work, unless its machine is gone."""
 

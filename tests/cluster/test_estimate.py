@@ -3,7 +3,7 @@
 import asyncio
 
 from cluster.artifacts import LocalStore
-from cluster.estimate import estimate, whole_films
+from cluster.estimate import counted, estimate, whole_films
 from cluster.outlook import look_ahead
 from cluster.profiles import load_profile
 from tests.cluster.samples import sample_order, sample_plan
@@ -13,6 +13,12 @@ from tests.cluster.test_film import stand_in
 def counts(store, orders):
     outlooks = [asyncio.run(look_ahead(store, order)) for order in orders]
     return dict(estimate(orders, outlooks, load_profile("miniature")).counts)
+
+
+def test_one_is_not_many():
+    names = ("scene", "story", "clip search")
+    assert [counted(1, name) for name in names] == ["1 scene", "1 story", "1 clip search"]
+    assert [counted(2, name) for name in names] == ["2 scenes", "2 stories", "2 clip searches"]
 
 
 def test_what_films_share_counts_once(tmp_path):

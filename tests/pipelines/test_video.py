@@ -1,6 +1,7 @@
 """Real mp4 files in, real errors out."""
 
 import re
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipelines.video import (
     fingerprint,
     fit_frames,
     probe,
+    resize_frames,
 )
 
 
@@ -301,6 +303,14 @@ def test_fitting_crops_instead_of_squashing() -> None:
     assert fitted.shape == (1, 80, 80, 3)
     assert abs(int(bright.any(0).sum()) - 40) <= 2
     assert abs(int(bright.any(1).sum()) - 40) <= 2
+
+
+def test_frames_that_may_not_be_written_to_are_resized_without_a_word() -> None:
+    shown = ramp(1)
+    shown.flags.writeable = False  # as those of a picture
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resize_frames(shown, (24, 32)).shape == (1, 24, 32, 3)
 
 
 def remuxed(source: Path, target: Path) -> Path:

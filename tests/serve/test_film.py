@@ -84,6 +84,36 @@ def test_killed_in_every_stage_it_goes_on_and_does_nothing_twice(studio, finishe
     assert leftovers(WorkDir(tmp_path / "work")) == []
 
 
+LAST_LINE = "dreamrunner: stopped; the same command goes on from here"
+
+
+def until_ray_starts(process: subprocess.Popen[str]) -> None:
+    family = psutil.Process(process.pid)
+    while not any("gcs_server" in one.name() for one in family.children(recursive=True)):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def until_it_has_said_what_is_to_do(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    assert any("About" in line for line in process.stderr)
+
+
+@pytest.mark.parametrize("until", [until_it_has_said_what_is_to_do, until_ray_starts])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_there_is_a_ray_is_told_as_a_stop(studio, tmp_path, number, until):
+    process = subprocess.Popen(
+        command(studio, tmp_path), env=as_a_user(), stderr=subprocess.PIPE, text=True
+    )
+    until(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err.strip().splitlines()[-1]) == (1, LAST_LINE)
+    assert "failed" not in err
+    assert "Traceback" not in err
+    assert leftovers(WorkDir(tmp_path / "work")) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path, number):
     (tmp_path / "work").symlink_to(finished / "work")
@@ -101,8 +131,6 @@ def test_an_interrupt_stops_in_order_and_says_so(studio, finished, tmp_path, num
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert (
-        err.strip().splitlines()[-1] == "dreamrunner: stopped; the same command goes on from here"
-    )
+    assert err.strip().splitlines()[-1] == LAST_LINE
     assert "Traceback" not in err
     assert leftovers(WorkDir(finished / "work")) == []

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.order import Order
 from pipelines.plan import StoryPlan
-from serve.commands import filming
+from serve.commands import filming, rendering
 from tests.cluster.samples import scene_of
 from tests.serve.command_line import assert_bad_input
 
@@ -66,6 +66,21 @@ def test_characters_that_are_named_are_the_cast(order):
         ("pirate", "pirate"),
         ("Ann", "girl witch"),
     ]
+
+
+def test_a_scene_of_a_character_of_ones_own_is_rendered(call, studio, monkeypatch):
+    def begin(*_: object) -> None:
+        raise OrderedError("it has begun")
+
+    monkeypatch.setattr(rendering, "Bench", begin)
+    told = plan_of("Ann").model_dump()
+    for frame in told["scenes"][0]["layout"]["key_frames"]:
+        frame["regions"][0]["caption"] = "a girl witch is bowing in the forest"
+    Path("plan.json").write_text(StoryPlan.model_validate(told).model_dump_json())
+    words = ("render", "plan.json", "--profile", studio / "tiny.yaml")
+    assert_bad_input(call(*words), "does not name Ann")
+    code, _, err = call(*words, "--character", "Ann=girl witch")
+    assert (code, err) == (1, "dreamrunner: it has begun\n")
 
 
 @pytest.mark.parametrize(

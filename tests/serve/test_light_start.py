@@ -6,7 +6,8 @@ import sys
 from argparse import _SubParsersAction
 from collections.abc import Iterator
 
-from serve.cli import Parser, build_parser
+from serve.cli import build_parser
+from serve.command_line.parser import Parser
 
 HEAVY = {"torch", "ray", "lancedb", "transformers", "diffusers", "open_clip", "dbos"}
 

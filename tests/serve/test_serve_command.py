@@ -42,7 +42,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_metrics", lambda: "http://127.0.0.1:1/metrics")
     monkeypatch.setattr(ray.serve, "start", lambda **_: None)
     monkeypatch.setattr(ray.serve, "run", lambda *_, **__: None)
-    for name in ("_until", "_withdraw"):
+    for name in ("_until", "withdraw"):
         monkeypatch.setattr(serving, name, lambda *_: None)
 
 

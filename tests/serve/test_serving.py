@@ -199,4 +199,5 @@ def ends_in(events: str) -> list[Any]:
 
 def test_it_stops_when_told_and_leaves_nothing(server):
     server.stop()
+    assert "graceful_shutdown" not in server.process.stdout.read(), "Ray takes the stop for a fault"
     assert not [p for p in leftovers(server.work) if p.pid != os.getpid()]
