@@ -55,6 +55,10 @@ class GuidanceOptions:
 
     guidance: float = 9.0
     """Classifier-free guidance; 1 leaves the unconditional branch out."""
+    learned_guidance: float | None = None
+    """Guidance where a motion prior acts, from 1 to ``guidance``; None: as everywhere. Guidance
+    also multiplies what a prior adds, and more of that than was learned breaks figures. Nothing of
+    this is in the paper."""
     regions: bool = True
     """False: one caption for the whole frame and adapters everywhere, for comparison."""
     unconditional: Literal["single", "per_region"] = "single"
@@ -157,7 +161,7 @@ class GuidedVelocity:
         self,
         conditional: Half,
         unconditional: Half | None,
-        guidance: float,
+        guidance: float | Tensor,
         pool: ThreadPoolExecutor,
     ) -> None:
         self.conditional, self.unconditional = conditional, unconditional
@@ -223,7 +227,25 @@ def guided_velocity(
             initargs=(torch.get_num_threads(),),
         )
         stack.enter_context(pool)
-        yield GuidedVelocity((here, here.conditional(text)), free, options.guidance, pool)
+        strength = guidance_map(conditions, adapters, options, backbone)
+        yield GuidedVelocity((here, here.conditional(text)), free, strength, pool)
+
+
+def guidance_map(
+    conditions: Sequence[Condition],
+    adapters: Sequence[Adapter],
+    options: GuidanceOptions,
+    backbone: Backbone,
+) -> float | Tensor:
+    """How strong guidance is: everywhere alike, or by place, (1, T, 1, h, w) of latents."""
+    motions = [adapter for adapter in adapters if adapter.kind == "motion"]
+    learned = [c.mask for c in conditions if any(_binds(motion, c) for motion in motions)]
+    if options.learned_guidance is None or not learned:
+        return options.guidance
+    here = torch.stack(learned).any(0) if options.regions else torch.ones_like(learned[0])
+    patch = backbone.transformer.config.patch_size
+    places = here.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[None, :, None]
+    return torch.where(places, options.learned_guidance, options.guidance).to(backbone.device)
 
 
 def adapted_last(

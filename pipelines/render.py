@@ -51,6 +51,10 @@ class RenderOptions(GuidanceOptions):
             raise ValueError(
                 f"num_steps {self.num_steps}, guidance {self.guidance}; both must be at least 1"
             )
+        if self.learned_guidance is not None and not 1 <= self.learned_guidance <= self.guidance:
+            raise ValueError(
+                f"learned_guidance {self.learned_guidance}; from 1 to guidance, {self.guidance}"
+            )
 
 
 def render_scene(

@@ -125,6 +125,38 @@ def test_in_late_steps_priors_act_as_strongly_as_said(tiny_backbone, changes):
     assert (found - unchanged).norm() >= 1e-2 * unchanged.norm()
 
 
+@pytest.mark.parametrize("changes", [{}, {"adapters_in": "conditional"}, {"regions": False}])
+def test_where_a_motion_prior_acts_guidance_is_its_own(tiny_backbone, changes):
+    conditions, adapters = scene(tiny_backbone)
+    adapters = adapters[1:]  # of sitting, and of subjects
+    usual = dataclasses.replace(OPTIONS, **changes)
+    found, high, low = (
+        velocity_of(tiny_backbone, conditions, adapters, dataclasses.replace(usual, **guidance))
+        for guidance in ({"learned_guidance": 1.5}, {}, {"guidance": 1.5})
+    )
+    learned = torch.stack([c.mask for c in conditions if c.motion_id == "sitting"]).any(0)
+    if not usual.regions:
+        learned = torch.ones_like(learned)
+    patch = tiny_backbone.transformer.config.patch_size
+    here = learned.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[None, :, None]
+    assert torch.allclose(found, torch.where(here, low, high), atol=1e-6)
+    assert not torch.allclose(low, high, atol=1e-2)
+
+
+def test_without_a_motion_prior_guidance_is_as_usual(tiny_backbone):
+    conditions, adapters = scene(tiny_backbone)
+    own = dataclasses.replace(OPTIONS, learned_guidance=1.5)
+    subjects = [adapter for adapter in adapters if adapter.kind == "subject"]
+    found = velocity_of(tiny_backbone, conditions, subjects, own)
+    assert torch.equal(found, velocity_of(tiny_backbone, conditions, subjects))
+
+
+@pytest.mark.parametrize("wrong", [0.5, 4.5])
+def test_guidance_of_motion_priors_is_from_1_to_the_usual(wrong):
+    with pytest.raises(ValueError, match="from 1 to guidance, 4"):
+        dataclasses.replace(OPTIONS, learned_guidance=wrong)
+
+
 @pytest.mark.parametrize("wrong", [{"below": -1}, {"motion": -0.1}, {"subject": -1.0}])
 def test_late_strengths_that_are_none_are_refused(wrong):
     with pytest.raises(ValueError, match="none may be negative"):
