@@ -134,7 +134,7 @@ async def _step(step: dict[str, Any], after: list[str]) -> str:
         try:
             for name in after:
                 await _result(name)
-            return str(await _durable_run(step))
+            return str(await _whole_again(lambda: _durable_run(step)))
         finally:
             engine.live.discard(own)
             engine.stopped.discard(own)
@@ -155,6 +155,17 @@ def _left_unfinished(name: str) -> Iterator[None]:
     except OperationalError as error:
         log.warning("flow %s cannot be written down: %s", name, error.orig)
         raise asyncio.CancelledError from error
+
+
+async def _whole_again(operation: Callable[[], Awaitable[T]]) -> T:
+    """The operation's result, done anew where it is written down that it failed in being written
+    down: DBOS takes a result that it cannot write for a failure, and may find space for that."""
+    while True:
+        try:
+            return await operation()
+        except PortableWorkflowError as error:
+            if error.name != OperationalError.__name__:
+                raise
 
 
 async def _choose(artifact: str, after: list[str]) -> str:
@@ -193,7 +204,8 @@ class _DurableFlow(Reader):
         artifact = str(step.artifact)
         names = [self._engine.names[str(handle.artifact)] for handle in after]
         async with self._engine.lock:
-            name = str(await _durable_choice(artifact, names))  # not if the film was stopped
+            # not if the film was stopped
+            name = str(await _whole_again(lambda: _durable_choice(artifact, names)))
             self._engine.expect(self._film, name)
             self._engine.begun(self._film, step)
             with SetWorkflowID(name):

@@ -468,6 +468,23 @@ def test_a_full_disk_ends_no_story(house, disk, monkeypatch, label):
     assert house.hands.began["prior of bowing"] == 1
 
 
+@pytest.mark.parametrize("label", ["prior of bowing", "scene 1"])
+def test_a_result_for_which_there_was_no_space_for_a_moment_is_no_failure(house, disk, label):
+    house.hands.waiting = {label: asyncio.Event()}
+    disk.frees_itself, disk.only = True, "SET owner_xid"  # how the result of a step begins
+
+    async def one() -> list[StoryEntry]:
+        async with house.directed():
+            story = house.submit()
+            await house.until(lambda: house.hands.began[label])
+            disk.is_full = True
+            house.hands.waiting[label].set()
+            return await house.ends(story)
+
+    (entry,) = asyncio.run(one())
+    assert (entry.state, disk.refused) == ("finished", 1)
+
+
 def test_a_story_that_ends_oddly_tells_strangers_nothing_of_ours(house, monkeypatch):
     async def fails(*_: object) -> Artifact:
         raise KeyError("/secret/place")
