@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.command_line.options import (
+    add_characters_option,
     add_no_priors_option,
     add_no_regions_option,
     add_studio_options,
@@ -77,13 +78,9 @@ def _add_one_kind_options(evaluate: Any) -> None:
 
 
 def _add_other_options(evaluate: Any) -> None:
-    evaluate.add_argument(
-        "--character",
-        dest="characters",
-        action="append",
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help="NAME=PHRASE:IMAGE,IMAGE for a character that is not in the profile's cast; may be "
+    add_characters_option(
+        evaluate,
+        "NAME=PHRASE:IMAGE,IMAGE for a character that is not in the profile's cast; may be "
         "repeated",
     )
     evaluate.add_argument(

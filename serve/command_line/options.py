@@ -28,6 +28,18 @@ def add_work_dir_option(command: Any, what: str) -> None:
     )
 
 
+def add_characters_option(command: Any, what: str) -> None:
+    """Characters, one a time; ``what`` they are to this command."""
+    command.add_argument(
+        "--character",
+        dest="characters",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help=what,
+    )
+
+
 def add_picture_options(command: Any) -> None:
     """What scenes are rendered with, plan and priors apart."""
     command.add_argument(

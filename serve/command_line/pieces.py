@@ -6,6 +6,7 @@ from typing import Any
 
 from serve.command_line.options import (
     MAX_SCENES,
+    add_characters_option,
     add_output_option,
     add_picture_options,
     add_studio_options,
@@ -64,13 +65,9 @@ def add_render(commands: Any) -> None:
         metavar="NAME",
         help="a prior, as `dreamrunner prior` names it; may be repeated",
     )
-    render.add_argument(
-        "--character",
-        dest="characters",
-        action="append",
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help="who is in the plan, as in film; may be repeated (default: the plan's characters)",
+    add_characters_option(
+        render,
+        "who is in the plan, as in film; may be repeated (default: the plan's characters)",
     )
     add_output_option(render, "scene.mp4", "the clip")
     add_picture_options(render)

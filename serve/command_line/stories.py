@@ -6,6 +6,7 @@ from typing import Any
 
 from serve.command_line.options import (
     MAX_SCENES,
+    add_characters_option,
     add_no_priors_option,
     add_output_option,
     add_picture_options,
@@ -87,13 +88,9 @@ def _add_story_options(command: Any) -> None:
         metavar="N",
         help="number of scenes (default: the profile's)",
     )
-    command.add_argument(
-        "--character",
-        dest="characters",
-        action="append",
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help="NAME of the cast, or NAME=PHRASE:IMAGE,IMAGE for a new one; may be repeated "
+    add_characters_option(
+        command,
+        "NAME of the cast, or NAME=PHRASE:IMAGE,IMAGE for a new one; may be repeated "
         "(default: those the topic names, and the profile's unless it names a motion too)",
     )
     command.add_argument(
